@@ -1,0 +1,36 @@
+"""isthmus: autoencoders for real data. The public names, each imported when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isthmus import presets
+    from isthmus.errors import IsthmusError
+    from isthmus.estimator import Autoencoder, load
+    from isthmus.recipe import Recipe, Training
+
+__version__ = "0.1.0"
+__all__ = ["Autoencoder", "IsthmusError", "Recipe", "Training", "__version__", "load", "presets"]
+
+# Importing torch takes seconds, and `isthmus --help` needs none of it.
+_HOMES = {
+    "Autoencoder": "isthmus.estimator",
+    "IsthmusError": "isthmus.errors",
+    "Recipe": "isthmus.recipe",
+    "Training": "isthmus.recipe",
+    "load": "isthmus.estimator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "presets":
+        return importlib.import_module("isthmus.presets")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'isthmus' has no attribute {name!r}; the public names are {__all__}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Applications: one file for each domain, and the table of them."""

@@ -1,0 +1,246 @@
+"""A model on disk: a folder of JSON, safetensors and CSV, written whole or not at all, never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from isthmus.composition import Composition
+from isthmus.data.preprocess import Scaling, from_state
+from isthmus.errors import ArtifactError, RecipeError
+from isthmus.recipe import Recipe
+from isthmus.schema import Schema
+
+FORMAT = 1
+_FILES = ("recipe.json", "schema.json", "model.safetensors", "history.csv", "README.md")
+_LIBRARIES = ("isthmus", "torch", "numpy", "safetensors")
+# A manifest is a few kilobytes; more is no manifest.
+_MANIFEST_LIMIT = 10_000_000
+
+
+@dataclass
+class Artifact:
+    """What is saved of a trained model.
+
+    Attributes:
+        recipe: resolved.
+        schema: of the rows.
+        composition: with trained weights.
+        scaling: fitted.
+        metrics: what training measured, plain JSON values.
+        history_csv: the history as CSV text.
+    """
+
+    recipe: Recipe
+    schema: Schema
+    composition: Composition
+    scaling: Scaling
+    metrics: dict[str, Any]
+    history_csv: str
+
+
+def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a model folder.
+
+    It is written under a temporary name beside `path` and renamed when it is complete.
+
+    Raises:
+        ArtifactError: if `path` exists and `overwrite` is false, or exists and is no model folder.
+    """
+    folder = Path(path)
+    refuse_existing(folder, overwrite=overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    contents = _contents(artifact)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, data in contents.items():
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.chmod(0o755)
+        old = None
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+            folder.replace(old / folder.name)
+        temporary.replace(folder)
+        if old is not None:
+            shutil.rmtree(old)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def refuse_existing(folder: Path, *, overwrite: bool) -> None:
+    """Raise `ArtifactError` if `folder` is taken; only a model folder is ever overwritten."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not overwrite:
+        raise ArtifactError(f"{str(folder)!r} exists; try another name, or overwrite=True (--overwrite) to replace it")
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "manifest.json").exists()):
+        raise ArtifactError(f"{str(folder)!r} is not a model folder, so it is not overwritten; try another name")
+
+
+def load(path: str | Path) -> Artifact:
+    """Read a model folder.
+
+    Raises:
+        ArtifactError: if it is missing, damaged (a hash differs), incomplete, or newer than this isthmus.
+    """
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    data = {name: _read_checked(folder, name, manifest) for name in _FILES}
+    try:
+        recipe = Recipe.from_dict(_json(folder, "recipe.json", data["recipe.json"]))
+    except (RecipeError, RecursionError, TypeError) as error:
+        raise ArtifactError(f"recipe.json of {str(folder)!r} is not usable: {error}") from None
+    schema = Schema.from_dict(_json(folder, "schema.json", data["schema.json"]))
+    try:
+        tensors = load_tensors(data["model.safetensors"])
+    except SafetensorError as error:
+        raise ArtifactError(f"model.safetensors of {str(folder)!r} is damaged: {error}") from None
+    state = {k.removeprefix("preprocessing."): v.numpy() for k, v in tensors.items() if k.startswith("preprocessing.")}
+    scaling = from_state(recipe.preprocessing, state)
+    for name, array in state.items():
+        if array.shape not in ((), schema.shape):
+            raise ArtifactError(
+                f"model.safetensors of {str(folder)!r} has a preprocessing.{name} of shape {array.shape}"
+            )
+    weights = {k.removeprefix("composition."): v for k, v in tensors.items() if k.startswith("composition.")}
+    composition = _build(folder, recipe, schema, weights)
+    return Artifact(recipe, schema, composition, scaling, manifest["metrics"], data["history.csv"].decode())
+
+
+def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torch.Tensor]) -> Composition:
+    """Build the composition without allocating what the weights do not hold: a stranger's recipe may ask for much."""
+    try:
+        with torch.device("meta"):
+            composition = recipe.build(schema)
+    except (RuntimeError, OverflowError, ValueError) as error:
+        raise ArtifactError(f"recipe.json of {str(folder)!r} cannot be built: {error}") from None
+    expected = {name: tuple(value.shape) for name, value in composition.state_dict().items()}
+    got = {name: tuple(value.shape) for name, value in weights.items()}
+    if expected != got:
+        wrong = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))[0]
+        raise ArtifactError(
+            f"model.safetensors of {str(folder)!r} does not fit its recipe: {wrong} has shape {got.get(wrong)}, "
+            f"expected {expected.get(wrong)}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        composition = recipe.build(schema)
+    composition.load_state_dict(weights)
+    return composition.eval()
+
+
+def _contents(artifact: Artifact) -> dict[str, bytes]:
+    tensors = {f"composition.{k}": v.detach().cpu().contiguous() for k, v in artifact.composition.state_dict().items()}
+    for name, array in artifact.scaling.state().items():
+        tensors[f"preprocessing.{name}"] = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)).reshape(
+            array.shape
+        )
+    contents = {
+        "recipe.json": _dump(artifact.recipe.to_dict()),
+        "schema.json": _dump(artifact.schema.to_dict()),
+        "model.safetensors": save_tensors(tensors),
+        "history.csv": artifact.history_csv.encode(),
+    }
+    contents["README.md"] = _card(artifact).encode()
+    manifest = {
+        "format": FORMAT,
+        "libraries": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+        "metrics": artifact.metrics,
+    }
+    contents["manifest.json"] = _dump(manifest)
+    return contents
+
+
+def _card(artifact: Artifact) -> str:
+    """Return the model card: what it is, what it was trained on, how well, and how to use it."""
+    metrics = "\n".join(f"| {name} | {value} |" for name, value in artifact.metrics.items())
+    recipe = json.dumps(artifact.recipe.to_dict(), indent=2)
+    terms = ", ".join(weighted.term.kind for weighted in artifact.recipe.objective.terms) or "none"
+    return f"""# An isthmus model
+
+A {artifact.recipe.network.kind} autoencoder with a {artifact.recipe.code.kind} code of
+{artifact.recipe.code.latent_dim} latents (likelihood: {artifact.recipe.likelihood.kind}; terms: {terms}).
+
+**Data**: {artifact.schema.describe()}.
+
+```python
+import isthmus
+
+model = isthmus.load("this folder")
+codes = model.transform(X)
+```
+
+| measured in training | |
+|---|---|
+{metrics}
+
+Losses are in nats per row, summed over columns. Scores hold for rows like the training rows; check them on rows of your
+own before you rely on them.
+
+```json
+{recipe}
+```
+"""
+
+
+def _dump(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _json(folder: Path, name: str, data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{name} of {str(folder)!r} is no JSON: {error}") from None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ArtifactError(f"{str(folder)!r} {what}; try the folder that model.save or --out made")
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ArtifactError(f"{str(folder)!r} is not a model folder: it has no manifest.json")
+    if path.stat().st_size > _MANIFEST_LIMIT:
+        raise ArtifactError(f"manifest.json of {str(folder)!r} is too large to be one")
+    manifest = _json(folder, "manifest.json", path.read_bytes())
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise ArtifactError(f"manifest.json of {str(folder)!r} does not state a format")
+    if manifest["format"] > FORMAT:
+        raise ArtifactError(
+            f"{str(folder)!r} was written in format {manifest['format']}, and this isthmus reads up to {FORMAT}; "
+            "try a newer isthmus"
+        )
+    if not isinstance(manifest.get("sha256"), dict) or not isinstance(manifest.get("metrics"), dict):
+        raise ArtifactError(f"manifest.json of {str(folder)!r} lacks its hashes or metrics")
+    return manifest
+
+
+def _read_checked(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
+    path = folder / name
+    if not path.is_file():
+        raise ArtifactError(f"{str(folder)!r} is incomplete: {name} is missing")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
+        raise ArtifactError(
+            f"{name} of {str(folder)!r} was changed or damaged: its SHA-256 differs from the manifest's"
+        )
+    return data

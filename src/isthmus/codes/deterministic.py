@@ -1,0 +1,71 @@
+"""The deterministic code: the latent is the features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw
+from isthmus.errors import check_choice, check_integer
+
+LATENT_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda features: features,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Deterministic(CodeSpec):
+    """``z = activation(features)``, the bottleneck of the plain autoencoder.
+
+    Args:
+        latent_dim: width of the latent, or "auto": a twelfth of the row's values, at least 2 and at most 32.
+        activation: "linear", "relu", "sigmoid" (for a sparsity target, which needs activations in (0, 1)) or "tanh".
+
+    Example:
+        >>> Deterministic(latent_dim=8).features()
+        8
+    """
+
+    kind: ClassVar[str] = "deterministic"
+    latent_dim: int | Literal["auto"] = "auto"
+    activation: str = "linear"
+
+    def __post_init__(self) -> None:
+        if self.latent_dim != "auto":
+            check_integer("code.latent_dim", self.latent_dim)
+        check_choice("code.activation", self.activation, LATENT_ACTIVATIONS)
+
+    @property
+    def provides(self) -> Set[str]:
+        return frozenset({"unit_interval"}) if self.activation == "sigmoid" else frozenset()
+
+    def features(self) -> int:
+        return int(self.latent_dim)
+
+    def build(self) -> DeterministicCode:
+        return DeterministicCode(int(self.latent_dim), self.activation)
+
+
+class DeterministicCode(Code):
+    """The code that `Deterministic` describes."""
+
+    def __init__(self, latent_dim: int, activation: str) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.activation = LATENT_ACTIVATIONS[activation]
+
+    def forward(self, features: Tensor, draw: Draw | None = None) -> CodeOutput:
+        z = self.activation(features)
+        if draw is not None and draw.samples > 1:
+            return CodeOutput(z.expand(draw.samples, *z.shape), z)
+        return CodeOutput(z, z)
+
+    def prior(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor | None:
+        return None

@@ -1,0 +1,179 @@
+"""What the encoder sees instead of x while it trains: the denoising autoencoder's noise.
+
+A corruption changes `batch.x` in preprocessed units (0 to 1 for images, standard deviations for other columns); what is
+to be rebuilt stays `batch.wanted`. Corruptions chain: ``Mask(0.3) >> GaussianNoise(0.1)``.
+
+Paper: Vincent et al., Stacked Denoising Autoencoders, JMLR 2010.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from isthmus.errors import RecipeError, check_number, explain
+from isthmus.schema import Batch
+
+
+class Corruption(ABC):
+    """A map from the batch to the batch that the encoder sees."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the corrupted values `(rows, *shape)`; `x` itself is left alone."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """Return the batch that the encoder sees; values that were never observed stay zero."""
+        x = self.corrupt(batch.x, generator)
+        if batch.mask is not None:
+            x = x * batch.mask
+        return batch.replace(x=x, target=batch.wanted)
+
+    def __rshift__(self, other: Corruption) -> Chain:
+        return Chain((*self.steps, *other.steps))
+
+    @property
+    def steps(self) -> tuple[Corruption, ...]:
+        """The corruptions that this one applies, in order."""
+        return (self,)
+
+
+def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Corruption):
+    """``x + std * noise`` with standard normal noise.
+
+    Args:
+        std: standard deviation in preprocessed units, or a pair: then each row draws its own, uniformly between them.
+
+    Example:
+        >>> import torch
+        >>> GaussianNoise(0.1)(Batch(torch.zeros(4, 3))).x.shape
+        torch.Size([4, 3])
+    """
+
+    kind: ClassVar[str] = "gaussian_noise"
+    std: float | tuple[float, float] = 0.1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.std, list | tuple):
+            if len(self.std) != 2 or not all(isinstance(s, int | float) for s in self.std):
+                raise RecipeError(
+                    "corruption.std: " + explain("a number or a pair of numbers", repr(self.std), "(0.1, 1.0)")
+                )
+            object.__setattr__(self, "std", tuple(self.std))
+            check_number("corruption.std[0]", self.std[0], 0.0)
+            check_number("corruption.std[1]", self.std[1], self.std[0])
+        else:
+            check_number("corruption.std", self.std, 0.0)
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        if not isinstance(self.std, tuple):
+            return x + self.std * noise
+        low, high = self.std
+        std = low + (high - low) * _uniform(x[:, :1].flatten(1)[:, :1], generator)
+        return x + std.view(-1, *[1] * (x.ndim - 1)) * noise
+
+
+@dataclass(frozen=True)
+class Mask(Corruption):
+    """Set a share of the values, drawn independently, to zero.
+
+    Args:
+        rate: probability that a value is masked.
+
+    Example:
+        >>> import torch
+        >>> Mask(1.0)(Batch(torch.ones(2, 2))).x.sum().item()
+        0.0
+    """
+
+    kind: ClassVar[str] = "mask"
+    rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_number("corruption.rate", self.rate, 0.0, 1.0)
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        return x * (_uniform(x, generator) >= self.rate)
+
+
+@dataclass(frozen=True)
+class SaltAndPepper(Corruption):
+    """Set a share of the values to the lowest (pepper) or the highest (salt), with equal odds.
+
+    Args:
+        rate: probability that a value is replaced.
+        low: the value of pepper, in preprocessed units; None takes the lowest of the batch.
+        high: the value of salt; None takes the highest of the batch.
+
+    Example:
+        >>> import torch
+        >>> sorted(SaltAndPepper(1.0)(Batch(torch.linspace(0, 1, 64).view(1, 64))).x.unique().tolist())
+        [0.0, 1.0]
+    """
+
+    kind: ClassVar[str] = "salt_and_pepper"
+    rate: float = 0.1
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number("corruption.rate", self.rate, 0.0, 1.0)
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                check_number(f"corruption.{name}", getattr(self, name), float("-inf"))
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        low = x.min() if self.low is None else x.new_tensor(self.low)
+        high = x.max() if self.high is None else x.new_tensor(self.high)
+        chance = _uniform(x, generator)
+        return torch.where(chance < self.rate / 2, low, torch.where(chance < self.rate, high, x))
+
+
+@dataclass(frozen=True)
+class Chain(Corruption):
+    """Several corruptions, one after the other.
+
+    Example:
+        >>> (Mask(0.3) >> GaussianNoise(0.1)).parts
+        (Mask(rate=0.3), GaussianNoise(std=0.1))
+    """
+
+    kind: ClassVar[str] = "chain"
+    parts: tuple[Corruption, ...] = ()
+
+    def __post_init__(self) -> None:
+        parts = tuple(self.parts) if isinstance(self.parts, list | tuple) else (self.parts,)
+        if not parts or not all(isinstance(part, Corruption) for part in parts):
+            raise RecipeError(
+                "corruption.parts: " + explain("one or more corruptions", repr(self.parts), "(Mask(0.3),)")
+            )
+        object.__setattr__(self, "parts", parts)
+
+    @property
+    def steps(self) -> tuple[Corruption, ...]:
+        return tuple(step for part in self.parts for step in part.steps)
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        for part in self.parts:
+            x = part.corrupt(x, generator)
+        return x
+
+
+CORRUPTIONS: dict[str, type[Corruption]] = {
+    "gaussian_noise": GaussianNoise,
+    "mask": Mask,
+    "salt_and_pepper": SaltAndPepper,
+    "chain": Chain,
+}

@@ -1,0 +1,1 @@
+"""Data: bytes to batches."""

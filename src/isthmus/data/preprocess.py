@@ -1,0 +1,119 @@
+"""Fitted, invertible scaling between the user's units and the network's."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from isthmus.errors import ArtifactError
+from isthmus.schema import Schema
+
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+
+class Scaling(ABC):
+    """A fitted map ``x -> (x - offset) / scale`` by column, and back."""
+
+    kind: ClassVar[str]
+    offset: Floats
+    scale: Floats
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Scaling:
+        """Fit on training rows `(rows, *shape)`."""
+
+    def forward(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return `(rows, *shape)` in float32, scaled."""
+        # float64 in between: a large offset would leave float32 no digits for the difference.
+        wide = rows.dtype.itemsize > 2
+        if wide:
+            return ((rows - self.offset) / self.scale).astype(np.float32)
+        scaled = rows.astype(np.float32)
+        scaled -= self.offset.astype(np.float32)
+        scaled /= self.scale.astype(np.float32)
+        return scaled
+
+    def inverse(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return `(rows, *shape)` in the user's units, in float32."""
+        return (rows * self.scale + self.offset).astype(np.float32)
+
+    def state(self) -> dict[str, Floats]:
+        """Return the fitted arrays by name."""
+        return {"offset": self.offset, "scale": self.scale}
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted(Scaling):
+    offset: Floats
+    scale: Floats
+
+
+class Unit(_Fitted):
+    """To [0, 1], with one range for all columns: that of the dtype for 8- and 16-bit integers, else the training rows'.
+
+    Floats that already lie in [0, 1] are left as they are.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.array([[0, 255]], dtype="uint8")
+        >>> Unit.fit(x, Schema.of(x)).forward(x).tolist()
+        [[0.0, 1.0]]
+    """
+
+    kind: ClassVar[str] = "unit"
+
+    @classmethod
+    def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Unit:
+        if rows.dtype in (np.uint8, np.uint16):
+            low, high = 0.0, float(np.iinfo(rows.dtype).max)
+        elif schema.in_unit_interval:
+            low, high = 0.0, 1.0
+        else:
+            low, high = float(rows.min()), float(rows.max())
+        return cls(np.asarray(low), np.asarray((high - low) or 1.0))
+
+
+class Standard(_Fitted):
+    """To mean 0 and standard deviation 1, column by column; a constant column becomes 0.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.array([[1.0, 7.0], [3.0, 7.0]])
+        >>> Standard.fit(x, Schema.of(x)).forward(x).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
+    """
+
+    kind: ClassVar[str] = "standard"
+
+    @classmethod
+    def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Standard:
+        offset = rows.mean(0, dtype=np.float64)
+        scale = rows.std(0, dtype=np.float64)
+        # Rounding leaves a constant column a deviation near 1e-16 of its size, which is no scale.
+        constant = scale <= 1e-12 * np.maximum(np.abs(offset), 1e-300)
+        return cls(offset, np.where(constant | (scale == 0), 1.0, scale))
+
+
+class Unscaled(_Fitted):
+    """The identity, for data that are scaled already."""
+
+    kind: ClassVar[str] = "none"
+
+    @classmethod
+    def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Unscaled:
+        return cls(np.asarray(0.0), np.asarray(1.0))
+
+
+SCALINGS: dict[str, type[_Fitted]] = {"unit": Unit, "standard": Standard, "none": Unscaled}
+
+
+def from_state(kind: str, state: Mapping[str, np.ndarray[Any, Any]]) -> Scaling:
+    """Rebuild a fitted scaling; raise `ArtifactError` if the state is not that of one."""
+    if kind not in SCALINGS or set(state) != {"offset", "scale"}:
+        raise ArtifactError(f"the model's preprocessing ({kind!r}, {sorted(state)}) is not one of {sorted(SCALINGS)}")
+    return SCALINGS[kind](state["offset"], state["scale"])

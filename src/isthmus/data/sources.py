@@ -1,0 +1,283 @@
+"""Whatever the user has -- an array, a frame, a tensor, a file -- as rows of numbers."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import scipy.sparse
+
+from isthmus.errors import DataError, DataTypeError, explain, unknown_name
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of numbers `(rows, *shape)` and, for a table, the names of its columns."""
+
+    values: Array
+    names: tuple[str, ...] | None = None
+
+
+def as_rows(data: Any) -> Rows:
+    """Return finite numeric rows from an array, a data frame, a tensor, a path, or nested lists.
+
+    Integers, floats and booleans keep their type; frames and lists become float64.
+
+    Raises:
+        DataError: for anything that is not a non-empty array of finite real numbers with rows and columns.
+    """
+    if isinstance(data, Rows):
+        return Rows(check_values(data.values), data.names)
+    if isinstance(data, str | Path):
+        rows = read(data)
+        return Rows(check_values(rows.values), rows.names)
+    if scipy.sparse.issparse(data):
+        raise DataTypeError(explain("a dense array", f"a sparse matrix ({type(data).__name__})", "X.toarray()"))
+    frame = nw.from_native(data, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        return _from_frame(frame)
+    if hasattr(data, "detach") and hasattr(data, "cpu"):
+        data = data.detach().cpu().numpy()
+    return Rows(check_values(data))
+
+
+def _from_frame(frame: nw.DataFrame[Any]) -> Rows:
+    columns = []
+    for name in frame.columns:
+        column = frame[name]
+        if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
+            sample = next((repr(value) for value in column.head(100).to_list() if value is not None), "nothing")
+            raise DataError(
+                f"column {name!r}: "
+                + explain("numbers", f"{column.dtype} (such as {sample})", "dropping it (--drop), or encoding it")
+            )
+        holes = int(column.is_null().sum())
+        if holes:
+            raise DataError(
+                f"column {name!r} has {holes} missing values (NaN): try filling or dropping those rows first"
+            )
+        columns.append(column.to_numpy())
+    if not columns:
+        raise DataError(explain("a table with columns", "one without (0 feature(s))", "another file or frame"))
+    # Frames name their columns by anything; scikit-learn takes names only if all are strings.
+    texts = [isinstance(name, str) for name in frame.columns]
+    if any(texts) and not all(texts):
+        kinds = sorted({type(name).__name__ for name in frame.columns})
+        raise DataTypeError(
+            "Feature names are only supported if all input features have string names, but your input has "
+            f"{kinds} as feature name / column name types. Try X.columns = X.columns.astype(str)"
+        )
+    names = tuple(frame.columns) if all(texts) else None
+    dtype = np.result_type(*columns)
+    values = np.column_stack([column.astype(dtype, copy=False) for column in columns])
+    return Rows(check_values(values, names), names)
+
+
+def check_values(data: Any, names: tuple[str, ...] | None = None) -> Array:
+    """Return `data` as an array `(rows, *shape)` of finite real numbers, or raise `DataError` saying what is wrong."""
+    try:
+        array = np.asarray(data)
+        if array.dtype.kind in "OUS":
+            array = array.astype(np.float64)
+    except TypeError as error:
+        raise DataTypeError(f"the data hold something that is no number: {error}; try numeric columns only") from None
+    except ValueError as error:
+        raise DataError(f"the data are no rectangular array of numbers: {error}; try numeric columns only") from None
+    if array.dtype.kind == "c":
+        raise DataError("Complex data not supported: " + explain("real numbers", str(array.dtype), "X.real"))
+    if array.dtype.kind not in "fiub":
+        raise DataError(explain("numbers", f"dtype {array.dtype}", "X.astype(float)"))
+    if array.ndim < 2:
+        raise DataError(
+            explain("rows and columns (a 2-D array or more)", f"shape {array.shape}", "this advice: ")
+            + "Reshape your data either using array.reshape(-1, 1) if it is a single column or array.reshape(1, -1) "
+            "if it is a single row"
+        )
+    if array.shape[0] == 0:
+        raise DataError(
+            f"Found array with 0 sample(s) (shape={array.shape}) while a minimum of 1 is required; the data are empty"
+        )
+    if 0 in array.shape[1:]:
+        raise DataError(
+            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required; the rows are empty"
+        )
+    if array.dtype.kind == "f":
+        if array.dtype.itemsize == 2:
+            array = array.astype(np.float32)
+        _check_finite(array, names)
+    return array
+
+
+def _check_finite(array: Array, names: tuple[str, ...] | None) -> None:
+    # One pass without a temporary: a sum is finite only if all of its terms are (it may overflow, so look again).
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum(dtype=np.float64)):
+            return
+    bad = ~np.isfinite(array)
+    if not bad.any():
+        return
+    where = tuple(int(i) for i in np.argwhere(bad)[0])
+    what = "NaN" if np.isnan(array[where]) else "inf"
+    column = f"column {names[where[1]]!r}" if names else f"place {where[1:]}"
+    raise DataError(
+        f"the data hold {int(bad.sum())} values that are NaN or inf, the first ({what}) in row {where[0]}, {column}; "
+        "try filling them or dropping those rows"
+    )
+
+
+def read(path: str | Path) -> Rows:
+    """Read a file: .npy, .npz, .csv, .tsv, .parquet or idx, each also with .gz.
+
+    An .npz with several arrays takes the name of one after a hash sign: ``images.npz#x_train``.
+
+    Raises:
+        DataError: if it is missing, empty, damaged, or of another kind.
+    """
+    text, _, key = str(path).partition("#")
+    file = Path(text) if not Path(str(path)).exists() else Path(str(path))
+    if file == Path(str(path)):
+        key = ""
+    if not file.exists():
+        raise DataError(f"there is no file {str(file)!r}; try the full path, or `ls` to see what is there")
+    if file.is_dir():
+        raise DataError(explain("a file", f"the folder {str(file)!r}", "one of the files in it"))
+    reader = _reader(file)
+    try:
+        content = _open(file)
+        if not content.read(1):
+            raise DataError(f"the file {str(file)!r} is empty")
+        content.seek(0)
+        return reader(content, file, key)
+    except DataError:
+        raise
+    except PermissionError:
+        raise DataError(f"the file {str(file)!r} may not be read; try `ls -l` to see whose it is") from None
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        struct.error,
+        zipfile.BadZipFile,
+        pa.ArrowException,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"the file {str(file)!r} cannot be read as {_kind(file)}: {reason}") from None
+
+
+def _open(file: Path) -> Any:
+    """Return the file's bytes as a seekable stream, unpacked if it is gzipped."""
+    if file.suffix.lower() == ".gz":
+        with gzip.open(file, "rb") as stream:
+            return io.BytesIO(stream.read())
+    return file.open("rb")
+
+
+def _kind(file: Path) -> str:
+    """Return what the name says the file is: its suffix, or idx."""
+    name = file.name.lower().removesuffix(".gz")
+    if name.endswith(("-ubyte", ".idx")) or ".idx" in name or "-idx" in name:
+        return ".idx"
+    return Path(name).suffix
+
+
+def _reader(file: Path) -> Callable[[Any, Path, str], Rows]:
+    kind = _kind(file)
+    if kind not in READERS:
+        raise DataError(f"{str(file)!r}: " + unknown_name("kind of file", kind or "(no suffix)", READERS))
+    return READERS[kind]
+
+
+def _read_npy(stream: Any, file: Path, key: str) -> Rows:
+    return Rows(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def _read_npz(stream: Any, file: Path, key: str) -> Rows:
+    with np.load(stream, allow_pickle=False) as archive:
+        if not hasattr(archive, "files"):
+            raise DataError(f"the file {str(file)!r} is no .npz archive")
+        names = list(archive.files)
+        if not key:
+            if len(names) != 1:
+                example = f"{file}#{names[0]}" if names else "another file"
+                raise DataError(
+                    f"{str(file)!r} holds {len(names)} arrays ({', '.join(names)}); say which, for example {example}"
+                )
+            key = names[0]
+        if key not in names:
+            raise DataError(f"{str(file)!r}: " + unknown_name("array", key, names))
+        return Rows(archive[key])
+
+
+def _read_csv(stream: Any, file: Path, key: str, delimiter: str = ",") -> Rows:
+    from pyarrow import csv
+
+    head = stream.readline(1 << 20).decode("utf-8", errors="replace").strip().split(delimiter)
+    stream.seek(0)
+    options = csv.ReadOptions(autogenerate_column_names=all(_is_number(cell) for cell in head))
+    table = csv.read_csv(stream, options, csv.ParseOptions(delimiter=delimiter))
+    return _from_table(table)
+
+
+def _read_tsv(stream: Any, file: Path, key: str) -> Rows:
+    return _read_csv(stream, file, key, delimiter="\t")
+
+
+def _read_parquet(stream: Any, file: Path, key: str) -> Rows:
+    from pyarrow import parquet
+
+    return _from_table(parquet.read_table(stream))
+
+
+def _from_table(table: pa.Table) -> Rows:
+    names = table.column_names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(explain("a name of its own for each column", f"{twice} more than once", "renaming them"))
+    return _from_frame(nw.from_native(table, eager_only=True))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().strip('"'))
+    except ValueError:
+        return False
+    return True
+
+
+# The idx format of MNIST: two zero bytes, the type, the number of axes, the sizes, all big-endian.
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def _read_idx(stream: Any, file: Path, key: str) -> Rows:
+    zeros, code, axes = struct.unpack(">HBB", stream.read(4))
+    if zeros != 0 or code not in _IDX_TYPES or not axes:
+        raise DataError(f"the file {str(file)!r} is no idx file: its first bytes are {zeros:04x} {code:02x} {axes:02x}")
+    shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
+    dtype = np.dtype(_IDX_TYPES[code])
+    data = stream.read()
+    wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if len(data) != wanted:
+        raise DataError(f"the file {str(file)!r} states {wanted} bytes of values and has {len(data)}; it is damaged")
+    return Rows(np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False))
+
+
+READERS: dict[str, Callable[[Any, Path, str], Rows]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
+    ".idx": _read_idx,
+}

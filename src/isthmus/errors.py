@@ -1,0 +1,93 @@
+"""The few exceptions of isthmus, and the one sentence pattern they share: expected, got, try.
+
+Every message says what was expected, what came (value, shape, where) and what to try. The command line prints the
+message without a traceback and exits with `exit_status`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class IsthmusError(Exception):
+    """Base of all errors that isthmus raises on purpose."""
+
+    exit_status = 1
+
+
+class RecipeError(IsthmusError, ValueError):
+    """A recipe that cannot be built: a misspelt name, a value out of range, parts that do not fit."""
+
+    exit_status = 2
+
+
+class DataError(IsthmusError, ValueError):
+    """Data that cannot be used: wrong shape, dtype, range, missing values, an unreadable file."""
+
+    exit_status = 2
+
+
+class DataTypeError(DataError, TypeError):
+    """Data of a type that holds no numbers, such as a dictionary among them or a sparse matrix."""
+
+
+class ArtifactError(IsthmusError, ValueError):
+    """A model folder or checkpoint that is damaged, newer, or of other data."""
+
+    exit_status = 2
+
+
+class TrainingError(IsthmusError, RuntimeError):
+    """Training that could not go on, such as a loss that stays NaN."""
+
+
+class MissingPackageError(IsthmusError, ImportError):
+    """An optional package that the called feature needs is not installed."""
+
+
+def explain(expected: str, got: str, advice: str) -> str:
+    """Return the one-sentence message used everywhere.
+
+    >>> explain("a 2-D array", "shape (3,)", "X.reshape(1, -1) if this is one row")
+    'expected a 2-D array, got shape (3,); try X.reshape(1, -1) if this is one row'
+    """
+    return f"expected {expected}, got {got}; try {advice}"
+
+
+def unknown_name(what: str, name: object, valid: Iterable[str]) -> str:
+    """Return the message for a misspelt name: the nearest match first, then all the valid ones.
+
+    >>> unknown_name("preset", "denoisng", ["vae", "denoising"])
+    "there is no preset 'denoisng'; did you mean 'denoising'? The presets are: denoising, vae"
+    """
+    names = sorted(valid)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"there is no {what} {name!r}{hint} The {what}s are: {', '.join(names)}"
+
+
+def check_integer(where: str, value: object, minimum: int = 1) -> None:
+    """Raise `RecipeError` unless `value` is an integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise RecipeError(f"{where}: " + explain(f"an integer of at least {minimum}", repr(value), str(minimum)))
+
+
+def check_number(where: str, value: object, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+    """Raise `RecipeError` unless `value` is a number in [low, high], or in (low, high] with `open_low`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (low < value if open_low else low <= value) or not value <= high:  # type: ignore[operator]
+        bracket = "(" if open_low else "["
+        example = high if high != float("inf") else low + 1.0
+        raise RecipeError(
+            f"{where}: " + explain(f"a number in {bracket}{low:g}, {high:g}]", repr(value), f"{example:g}")
+        )
+
+
+def check_choice(where: str, value: object, choices: Iterable[object]) -> None:
+    """Raise `RecipeError` unless `value` is one of `choices`."""
+    allowed = list(choices)
+    if value not in allowed:
+        names = [str(choice) for choice in allowed]
+        near = difflib.get_close_matches(str(value), names, n=1)
+        raise RecipeError(f"{where}: " + explain("one of " + ", ".join(names), repr(value), repr((near or names)[0])))

@@ -1,0 +1,473 @@
+"""`Autoencoder`: any recipe as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
+from torch import Tensor
+
+from isthmus import artifact, presets
+from isthmus.codes import Draw
+from isthmus.data.loader import split
+from isthmus.data.preprocess import SCALINGS, Scaling
+from isthmus.data.sources import Rows, as_rows
+from isthmus.errors import DataError, RecipeError, check_integer, explain, unknown_name
+from isthmus.recipe import Recipe
+from isthmus.schema import Batch, Schema
+from isthmus.training import CheckpointStore, History, choose_progress, runtime, train
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+# Rows go through the network in blocks of exactly this many (the last one padded), since a matrix product's rounding
+# may depend on its shape: so a row has the same code and score alone and among a million.
+BLOCK = 256
+# Latents for each row in a bound; enough that the bound's error is far below its spread over rows.
+SCORE_SAMPLES = 16
+
+
+class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Train any recipe, then encode, decode, score and sample.
+
+    Args:
+        recipe: a `Recipe`, the name of a preset, or the path of a JSON file.
+        random_state: seed of the split, the initial weights, the order and the noise; None for the recipe's own
+            `training.seed`. The same seed gives the same model on the same machine.
+        verbose: whether training shows its progress (a bar on a terminal, plain lines elsewhere).
+
+    Attributes:
+        recipe_: the recipe with every "auto" answered.
+        schema_: what a row is.
+        scaling_: the fitted preprocessing.
+        composition_: the trained `torch.nn.Module`.
+        history_: losses by epoch.
+        metrics_: what training measured.
+        n_features_in_: values in a row.
+
+    Example:
+        >>> import numpy as np
+        >>> from isthmus import Autoencoder, presets
+        >>> X = np.random.default_rng(0).random((200, 8))
+        >>> model = Autoencoder(presets.vae(latent_dim=2, hidden_dims=(16,), epochs=3)).fit(X)
+        >>> model.transform(X).shape, model.reconstruct(X).shape, model.score_samples(X).shape
+        ((200, 2), (200, 8), (200,))
+        >>> model.sample(5, random_state=0).shape
+        (5, 8)
+    """
+
+    recipe_: Recipe
+    schema_: Schema
+    scaling_: Scaling
+    composition_: Any
+    history_: History
+    metrics_: dict[str, Any]
+    n_features_in_: int
+
+    def __init__(
+        self,
+        recipe: Recipe | str | Path = "autoencoder",
+        *,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---- scikit-learn ------------------------------------------------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with `deep`, also every setting of the recipe as `recipe__code__latent_dim`."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            try:
+                paths = as_recipe(self.recipe).paths()
+            except RecipeError:
+                paths = {}  # an unusable recipe is reported by fit, as scikit-learn expects
+            params |= {f"recipe__{path.replace('.', '__')}": value for path, value in paths.items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; `recipe__code__latent_dim=8` replaces a setting inside the recipe."""
+        inside = {k: v for k, v in params.items() if k.startswith("recipe__")}
+        outside = {k: v for k, v in params.items() if k not in inside}
+        for name, value in outside.items():
+            if name not in ("recipe", "random_state", "verbose"):
+                raise RecipeError(unknown_name("parameter", name, ("recipe", "random_state", "verbose")))
+            setattr(self, name, value)
+        if inside:
+            changes = {name.removeprefix("recipe__").replace("__", "."): value for name, value in inside.items()}
+            self.recipe = as_recipe(self.recipe).replace(changes)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # codes are float32, whatever the rows are
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "composition_")
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self._codes(np.zeros((1, *self.schema_.shape), np.float32)).shape[1])
+
+    # ---- training ----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        condition: Any = None,
+        checkpoint: str | Path | None = None,
+        resume_from: str | Path | None = None,
+    ) -> Self:
+        """Train on rows.
+
+        Args:
+            X: `(rows, *shape)`: an array, a data frame, a tensor, nested lists, or the path of a file.
+            y: ignored; it is there for scikit-learn.
+            condition: `(rows, condition_dim)`, told to encoder and decoder; None for an unconditional model.
+            checkpoint: a folder for checkpoints; None for none.
+            resume_from: a folder with a checkpoint to continue from; without one there, training starts anew. Further
+                checkpoints go there too. Recipe and data must be those of the checkpoint.
+
+        Raises:
+            RecipeError: for a recipe that does not fit itself or the data.
+            DataError: for data that cannot be used.
+            TrainingError: if the loss is not finite and a lower rate does not help.
+        """
+        started = time.monotonic()
+        recipe = as_recipe(self.recipe)
+        if self.random_state is not None:
+            recipe = recipe.replace({"training.seed": _seed(self.random_state)})
+        rows = as_rows(X)
+        condition = _condition(condition, len(rows.values))
+        schema = Schema.of(rows.values, rows.names, 0 if condition is None else condition.shape[1])
+        settings = recipe.training
+        device = runtime.choose_device(settings.device)
+        kept, held_out = split(len(rows.values), settings.validation_fraction, settings.seed)
+        recipe = recipe.resolve(schema, len(kept))
+        train_rows = rows.values[kept.numpy()] if len(held_out) else rows.values
+        scaling = SCALINGS[recipe.preprocessing].fit(train_rows, schema)
+        data = _batch(scaling.forward(train_rows), _part(condition, kept), device)
+        validation = None
+        if len(held_out):
+            validation = _batch(scaling.forward(rows.values[held_out.numpy()]), _part(condition, held_out), device)
+        with (
+            runtime.threads(recipe.training.threads),
+            runtime.seeded(recipe.training.seed, torch.device("cpu")),
+        ):
+            composition = recipe.build(schema)
+            composition.initialise_output(*_moments(data.x))
+            composition.to(device)
+        folder = resume_from if resume_from is not None else checkpoint
+        store = None if folder is None else CheckpointStore(Path(folder), _digest(recipe, rows, condition))
+        history = train(
+            composition,
+            recipe.objective,
+            recipe.training,
+            data,
+            validation,
+            progress=choose_progress(self.verbose),
+            store=store,
+            resume=resume_from is not None,
+        )
+        self.recipe_, self.schema_, self.scaling_ = recipe, schema, scaling
+        self.composition_, self.history_ = composition, history
+        self.n_features_in_ = schema.width
+        if schema.names:
+            self.feature_names_in_ = np.asarray(schema.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.metrics_ = _metrics(history, len(kept), len(held_out), time.monotonic() - started)
+        return self
+
+    # ---- use ---------------------------------------------------------------------------------------------------
+
+    def transform(self, X: Any, *, condition: Any = None) -> Floats:
+        """Return the codes `(rows, latent_dim)`: the posterior mean of a variational model. Deterministic."""
+        values, condition = self._rows(X, condition)
+        return self._codes(values, condition)
+
+    def inverse_transform(self, X: Any, *, condition: Any = None) -> Floats:
+        """Return the expected rows `(rows, *shape)`, in the units of the training data, for codes."""
+        self._check_fitted()
+        codes = as_rows(X).values
+        width = self._n_features_out
+        if codes.ndim != 2 or codes.shape[1] != width:
+            raise DataError(explain(f"codes of shape (rows, {width})", f"shape {codes.shape}", "model.transform(X)"))
+        condition = self._checked_condition(condition, len(codes))
+        return self._decode(codes.astype(np.float32), condition)
+
+    def reconstruct(self, X: Any, *, condition: Any = None) -> Floats:
+        """Return the rows as the model rebuilds them from their codes, `(rows, *shape)`, in the units of X."""
+        values, condition = self._rows(X, condition)
+        return self._decode(self._codes(values, condition), condition)
+
+    def score_samples(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
+
+        For a deterministic code this is ``log p(x | z(x))``. For a variational one it is the evidence lower bound,
+        ``E_q[log p(x|z)] - KL(q(z|x) || p(z))``, estimated with 16 fixed antithetic draws: the same row has the same
+        score at every call, alone or among others.
+        """
+        values, condition = self._rows(X, condition)
+        scores = []
+        for batch, real in self._blocks(self.scaling_.forward(values), condition):
+            generator = torch.Generator(batch.x.device).manual_seed(0)
+            draw = Draw(SCORE_SAMPLES, generator, shared=True)
+            if "kl" not in self.recipe_.code.provides:
+                draw = Draw()
+            forward = self.composition_(batch, draw)
+            score = self.composition_.log_likelihood(forward).double()
+            kl = forward.code.quantities.get("kl")
+            if kl is not None:
+                score = score - kl.flatten(1).double().sum(1)
+            scores.append(score[:real].cpu().numpy())
+        return np.concatenate(scores)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean of `score_samples`, which `GridSearchCV` maximises."""
+        return float(self.score_samples(X).mean())
+
+    def sample(
+        self, n: int = 1, *, random_state: int | None = None, condition: Any = None, noise: bool = False
+    ) -> Floats:
+        """Return new rows `(n, *shape)` decoded from codes that are drawn from the prior, in the units of the data.
+
+        Args:
+            n: how many.
+            random_state: seed of the draw; None draws others at every call.
+            condition: `(n, condition_dim)` for a conditional model.
+            noise: whether rows are drawn from p(x|z) rather than its mean taken.
+
+        Raises:
+            RecipeError: if the code has no prior.
+        """
+        self._check_fitted()
+        check_integer("n", n)
+        generator = torch.Generator()
+        if random_state is None:
+            generator.seed()
+        else:
+            generator.manual_seed(random_state)
+        codes = self.composition_.code.prior((n, self._n_features_out), generator)
+        if codes is None:
+            raise RecipeError(
+                f"a {self.recipe_.code.kind} code has no prior to sample from; try a gaussian one (presets.vae)"
+            )
+        return self._decode(codes.numpy(), self._checked_condition(condition, n), generator if noise else None)
+
+    def interpolate(self, start: Any, end: Any, steps: int = 8) -> Floats:
+        """Return rows decoded on the straight lines between codes, `(pairs, steps, *shape)`, both ends included."""
+        check_integer("steps", steps, 2)
+        first, last = self.transform_array(start), self.transform_array(end)
+        if first.shape != last.shape:
+            raise DataError(explain("as many starts as ends", f"{len(first)} and {len(last)}", "equal numbers of rows"))
+        share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[None, :, None]
+        codes = first[:, None] * (1 - share) + last[:, None] * share
+        return self._decode(codes.reshape(-1, codes.shape[-1])).reshape(len(first), steps, *self.schema_.shape)
+
+    def transform_array(self, X: Any) -> Floats:
+        """Return the codes as an array, whatever `set_output` says."""
+        return self._codes(self._rows(X)[0])
+
+    def kl_per_latent(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.
+
+        Raises:
+            RecipeError: if the code is not variational.
+        """
+        values, condition = self._rows(X)
+        if "kl" not in self.recipe_.code.provides:
+            raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
+        total = np.zeros(self._n_features_out)
+        for batch, real in self._blocks(self.scaling_.forward(values), condition):
+            total += self.composition_.encode(batch).quantities["kl"].flatten(1)[:real].double().sum(0).cpu().numpy()
+        return total / len(values)
+
+    def corrupt(self, X: Any, *, random_state: int = 0) -> Floats:
+        """Return the rows as the encoder saw them in training: corrupted, in the units of X.
+
+        Raises:
+            RecipeError: if the recipe has no corruption.
+        """
+        values, _ = self._rows(X)
+        if self.recipe_.corruption is None:
+            raise RecipeError("this recipe has no corruption; try presets.denoising")
+        batch = Batch(torch.from_numpy(self.scaling_.forward(values)))
+        seen = self.recipe_.corruption(batch, torch.Generator().manual_seed(random_state))
+        return self.scaling_.inverse(seen.x.numpy())
+
+    # ---- on disk -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model folder, whole or not at all; see `isthmus.artifact`."""
+        self._check_fitted()
+        parts = artifact.Artifact(
+            self.recipe_,
+            self.schema_,
+            self.composition_,
+            self.scaling_,
+            self.metrics_,
+            self.history_.to_csv(),
+        )
+        return artifact.save(parts, path, overwrite=overwrite)
+
+    # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "composition_"):
+            raise NotFittedError("this Autoencoder is not fitted yet; try model.fit(X), or isthmus.load(path)")
+
+    def _rows(self, X: Any, condition: Any = None) -> tuple[Any, Any]:
+        self._check_fitted()
+        rows = as_rows(X)
+        self.schema_.check(rows.values, rows.names)
+        return rows.values, self._checked_condition(condition, len(rows.values))
+
+    def _checked_condition(self, condition: Any, rows: int) -> Any:
+        condition = _condition(condition, rows)
+        width = 0 if condition is None else condition.shape[1]
+        if width != self.schema_.condition_dim:
+            raise DataError(
+                explain(
+                    f"a condition of {self.schema_.condition_dim} values a row",
+                    f"{width}",
+                    "the one fit was given",
+                )
+            )
+        return condition
+
+    def _blocks(self, x: Floats, condition: Any = None) -> Iterator[tuple[Batch, int]]:
+        """Yield padded blocks of scaled rows, and how many rows of each are real; without gradients."""
+        device = next(self.composition_.parameters()).device
+        with torch.no_grad(), runtime.threads(self.recipe_.training.threads):
+            for start in range(0, len(x), BLOCK):
+                rows = torch.from_numpy(x[start : start + BLOCK])
+                told = None if condition is None else torch.from_numpy(condition[start : start + BLOCK])
+                real = len(rows)
+                yield (
+                    Batch(_pad(rows).to(device), condition=None if told is None else _pad(told).to(device)),
+                    real,
+                )
+
+    def _codes(self, values: Any, condition: Any = None) -> Floats:
+        codes = []
+        for batch, real in self._blocks(self.scaling_.forward(values), condition):
+            codes.append(self.composition_.encode(batch).mean.flatten(1)[:real].cpu().numpy())
+        return np.concatenate(codes)
+
+    def _decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Floats:
+        rows = []
+        likelihood = self.composition_.likelihood
+        for batch, real in self._blocks(codes, condition):
+            parameters = self.composition_.decode(batch.x, batch)
+            x = likelihood.mean(parameters) if generator is None else likelihood.draw(parameters, generator)
+            rows.append(self.scaling_.inverse(x[:real].cpu().numpy()))
+        return np.concatenate(rows)
+
+
+def load(path: str | Path) -> Autoencoder:
+    """Return the model that `Autoencoder.save` or `isthmus fit --out` wrote.
+
+    Raises:
+        ArtifactError: if it is missing, damaged, incomplete or newer.
+    """
+    parts = artifact.load(path)
+    model = Autoencoder(parts.recipe)
+    model.recipe_, model.schema_, model.scaling_ = parts.recipe, parts.schema, parts.scaling
+    model.composition_, model.metrics_ = parts.composition, parts.metrics
+    model.history_ = History.from_csv(parts.history_csv)
+    model.n_features_in_ = parts.schema.width
+    if parts.schema.names:
+        model.feature_names_in_ = np.asarray(parts.schema.names, dtype=object)
+    return model
+
+
+def as_recipe(recipe: Recipe | str | Path) -> Recipe:
+    """Return the recipe for a recipe, a preset's name or a path of a JSON file."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if isinstance(recipe, Path) or (isinstance(recipe, str) and recipe.endswith(".json")):
+        return Recipe.from_json(recipe)
+    if isinstance(recipe, str):
+        return presets.get(recipe)
+    raise RecipeError(explain("a Recipe, a preset's name or a path", repr(recipe), "presets.autoencoder()"))
+
+
+def _seed(random_state: Any) -> int:
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.integer):
+        random_state = int(random_state)
+    check_integer("random_state", random_state, 0)
+    return int(random_state)
+
+
+def _condition(condition: Any, rows: int) -> Any:
+    if condition is None:
+        return None
+    values = as_rows(condition).values
+    if values.ndim != 2 or len(values) != rows:
+        raise DataError(
+            explain(f"a condition of shape ({rows}, values)", f"shape {values.shape}", "one row for each row")
+        )
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _part(condition: Any, rows: Tensor) -> Any:
+    return None if condition is None else condition[rows.numpy()]
+
+
+def _batch(x: Floats, condition: Any, device: torch.device) -> Batch:
+    told = None if condition is None else torch.from_numpy(condition).to(device)
+    return Batch(torch.from_numpy(x).to(device), condition=told)
+
+
+def _pad(rows: Tensor) -> Tensor:
+    missing = BLOCK - len(rows)
+    return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
+
+
+# Rows that the starting guess is averaged over; more would not change it visibly.
+_MOMENT_ROWS = 10_000
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance by column, over rows spread evenly through the data."""
+    sample = x[:: max(1, len(x) // _MOMENT_ROWS)].cpu()
+    return sample.mean(0), sample.var(0, correction=0)
+
+
+def _digest(recipe: Recipe, rows: Rows, condition: Any) -> str:
+    digest = hashlib.sha256(recipe.digest().encode())
+    for array in (rows.values, condition):
+        if array is not None:
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _metrics(history: History, rows: int, held_out: int, seconds: float) -> dict[str, Any]:
+    best = history.rows[history.best_epoch - 1] if history.best_epoch else {}
+    chosen = {k: v for k, v in best.items() if k.startswith(("train/", "validation/")) or k == "active_units"}
+    return {
+        "training_rows": rows,
+        "validation_rows": held_out,
+        "epochs": len(history),
+        "best_epoch": history.best_epoch,
+        "stop_reason": history.stop_reason,
+        "seconds": round(seconds, 3),
+        **{name: round(value, 6) if isinstance(value, float) else value for name, value in chosen.items()},
+    }

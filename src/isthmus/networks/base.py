@@ -1,0 +1,82 @@
+"""The contract of a network: rows to features, latents to the parameters of p(x|z)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from isthmus.schema import Batch
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What the other parts ask of a network.
+
+    Attributes:
+        row: shape of a row.
+        features: width that the code reads (twice the latent dimension for a Gaussian code).
+        latent: width of the latent.
+        parameters: numbers that the likelihood needs for each value of a row.
+        condition: width of the condition, 0 without one.
+    """
+
+    row: tuple[int, ...]
+    features: int
+    latent: int
+    parameters: int = 1
+    condition: int = 0
+
+
+class Network(nn.Module, ABC):
+    """An encoder and a decoder.
+
+    * **Rows of any shape.** `batch.x` is `(rows, *row)`: a vector, an image `(channels, height, width)`, a series
+      `(steps, channels)`, token ids `(steps,)`. A network states in `NetworkSpec.misfit` which it can read.
+    * **Latents of any shape.** The latent axis is axis 1 and positions follow: `(rows, latent)`,
+      `(rows, latent, height, width)` for feature maps, `(rows, latent, steps)` for sequences.
+    * **Missing values and unequal lengths** come as `batch.mask`; `batch.x` is zero there.
+    * **A condition** comes as `batch.condition` to both `encode` and `decode`.
+    * **Teacher forcing**: `decode` gets the batch, and may read `batch.wanted` while `self.training`.
+    * **Layer-wise pretraining**: blocks on both sides are numbered from the data inwards, so that the weights of a
+      shallow network load into a deeper one by name.
+    """
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """Return features `(rows, features, *positions)`."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+        """Return the likelihood's parameters `(rows, parameters, *row)` for latents `(rows, latent, *positions)`."""
+
+    @abstractmethod
+    def set_output_bias(self, bias: Tensor) -> None:
+        """Start from a constant guess: `bias` is `(parameters, *row)`, usually from the mean of the training rows."""
+
+
+class NetworkSpec(ABC):
+    """The frozen description of a network, as it stands in a recipe.
+
+    `needs` and `provides` are the compatibility system: a part that needs a property no other part provides is refused
+    when the recipe is checked. A network provides `independent_rows` when a row's output never depends on other rows.
+    """
+
+    kind: ClassVar[str]
+    needs: Set[str] = frozenset()
+
+    @property
+    @abstractmethod
+    def provides(self) -> Set[str]:
+        """Names of the properties that other parts may need."""
+
+    @abstractmethod
+    def misfit(self, widths: Widths) -> str | None:
+        """Return why this network cannot be built for `widths`, with advice; None if it can."""
+
+    @abstractmethod
+    def build(self, widths: Widths) -> Network:
+        """Return the network, initialised."""

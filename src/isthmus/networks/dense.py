@@ -1,0 +1,198 @@
+"""The fully connected network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.networks.base import Network, NetworkSpec, Widths
+from isthmus.schema import Batch
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "selu": F.selu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+# Gains that keep the variance of a layer's output: He et al. 2015 for the rectifiers (the smooth ones are close
+# enough to them), Glorot and Bengio 2010 for the saturating ones, Klambauer et al. 2017 for selu.
+GAINS = {"selu": 1.0, "tanh": 5.0 / 3.0, "sigmoid": 1.0}
+HE_GAIN = math.sqrt(2.0)
+
+
+@dataclass(frozen=True)
+class Dense(NetworkSpec):
+    """Fully connected encoder and mirrored decoder.
+
+    The encoder is row - hidden_dims - features, the decoder latent - reversed hidden_dims - row. Each hidden layer is
+    ``dropout(activation(normalisation(W x + b)))``, plus a shortcut when `residual`: the identity between layers of
+    one width, else a linear map without bias (He et al. 2016, https://arxiv.org/abs/1512.03385).
+
+    Args:
+        hidden_dims: widths of the encoder's hidden layers, or "auto": (512, 256) for rows of 128 values or more,
+            (128, 64) for shorter ones. An empty tuple is a single layer on each side.
+        activation: of the hidden layers; one of `ACTIVATIONS`.
+        normalisation: "batch" or "layer" normalisation before the activation.
+        dropout: probability that a hidden unit is dropped in training.
+        residual: whether hidden layers have shortcuts.
+        tied: whether each decoder layer uses the transpose of its encoder layer's weights (biases are its own).
+
+    Raises:
+        RecipeError: for a value out of range.
+
+    Example:
+        >>> Dense(hidden_dims=(256, 64)).build(Widths(row=(784,), features=32, latent=32)).encoder_widths
+        (784, 256, 64, 32)
+    """
+
+    kind: ClassVar[str] = "dense"
+    hidden_dims: tuple[int, ...] | Literal["auto"] = "auto"
+    activation: str = "relu"
+    normalisation: str | None = None
+    dropout: float = 0.0
+    residual: bool = False
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden_dims != "auto":
+            if isinstance(self.hidden_dims, str) or not isinstance(self.hidden_dims, Sequence):
+                raise RecipeError(
+                    "network.hidden_dims: "
+                    + explain('a list of widths or "auto"', repr(self.hidden_dims), "(512, 256)")
+                )
+            object.__setattr__(self, "hidden_dims", tuple(self.hidden_dims))
+            for width in self.hidden_dims:
+                check_integer("network.hidden_dims", width)
+        check_choice("network.activation", self.activation, ACTIVATIONS)
+        check_choice("network.normalisation", self.normalisation, [None, "batch", "layer"])
+        check_number("network.dropout", self.dropout, 0.0, 0.95)
+        check_choice("network.residual", self.residual, [False, True])
+        check_choice("network.tied", self.tied, [False, True])
+
+    @property
+    def provides(self) -> Set[str]:
+        return frozenset() if self.normalisation == "batch" else frozenset({"independent_rows"})
+
+    def misfit(self, widths: Widths) -> str | None:
+        if self.tied and widths.features != widths.latent:
+            return (
+                f"tied weights need a code that reads as many features as it has latents, and this one reads "
+                f"{widths.features} for {widths.latent}; try network.tied=false or a deterministic code"
+            )
+        if self.tied and widths.parameters != 1:
+            return (
+                f"tied weights give one number for each value, and the likelihood needs {widths.parameters}; "
+                "try network.tied=false or a likelihood with one parameter, such as squared_error"
+            )
+        if self.tied and self.residual:
+            return "tied weights and residual shortcuts exclude each other; try network.residual=false"
+        return None
+
+    def build(self, widths: Widths) -> DenseNetwork:
+        if self.hidden_dims == "auto":
+            raise RecipeError("network.hidden_dims is still 'auto'; try recipe.resolve(schema, rows) before build")
+        return DenseNetwork(self, widths)
+
+
+class Block(nn.Module):
+    """One layer: linear, then (in hidden layers) normalisation, activation, dropout and the shortcut."""
+
+    def __init__(self, spec: Dense, inputs: int, outputs: int, *, hidden: bool, tied_to: Block | None = None) -> None:
+        super().__init__()
+        self.tied_to: tuple[Block, ...] = () if tied_to is None else (tied_to,)  # a tuple hides it from the module tree
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        if tied_to is None:
+            gain = GAINS.get(spec.activation, HE_GAIN) if hidden else 1.0
+            self.weight = nn.Parameter(torch.randn(outputs, inputs) * (gain / math.sqrt(inputs)))
+        self.norm: nn.Module | None = None
+        self.activation: Callable[[Tensor], Tensor] | None = None
+        self.dropout = 0.0
+        self.shortcut: nn.Linear | None = None
+        self.residual = hidden and spec.residual
+        if hidden:
+            self.activation = ACTIVATIONS[spec.activation]
+            self.dropout = spec.dropout
+            if spec.normalisation is not None:
+                self.norm = nn.BatchNorm1d(outputs) if spec.normalisation == "batch" else nn.LayerNorm(outputs)
+            if self.residual and inputs != outputs:
+                self.shortcut = nn.Linear(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        weight = self.tied_to[0].weight.t() if self.tied_to else self.weight
+        h = F.linear(x, weight, self.bias)
+        if shift is not None:
+            h = h + shift
+        if self.norm is not None:
+            h = self.norm(h)
+        if self.activation is not None:
+            h = self.activation(h)
+        if self.dropout:
+            h = F.dropout(h, self.dropout, self.training)
+        if self.residual:
+            h = h + (x if self.shortcut is None else self.shortcut(x))
+        return h
+
+
+class DenseNetwork(Network):
+    """The network that `Dense` describes."""
+
+    def __init__(self, spec: Dense, widths: Widths) -> None:
+        super().__init__()
+        row = math.prod(widths.row)
+        hidden = tuple(int(width) for width in spec.hidden_dims)
+        self.row = widths.row
+        self.parameters_per_value = widths.parameters
+        self.encoder_widths = (row, *hidden, widths.features)
+        decoder_widths = (row * widths.parameters, *hidden, widths.latent)
+        last = len(hidden)
+        self.encoder = nn.ModuleList(
+            Block(spec, self.encoder_widths[i], self.encoder_widths[i + 1], hidden=i < last) for i in range(last + 1)
+        )
+        # Numbered from the data inwards, like the encoder: decoder[0] gives the output.
+        self.decoder = nn.ModuleList(
+            Block(
+                spec,
+                decoder_widths[i + 1],
+                decoder_widths[i],
+                hidden=i > 0,
+                tied_to=self.encoder[i] if spec.tied else None,  # type: ignore[arg-type]
+            )
+            for i in range(last + 1)
+        )
+        # A linear map added before the first activation is the same as columns appended to that layer's input, and
+        # leaves tied weights as they are.
+        self.encoder_condition: nn.Linear | None = None
+        self.decoder_condition: nn.Linear | None = None
+        if widths.condition:
+            self.encoder_condition = nn.Linear(widths.condition, self.encoder_widths[1], bias=False)
+            self.decoder_condition = nn.Linear(widths.condition, decoder_widths[last], bias=False)
+
+    def encode(self, batch: Batch) -> Tensor:
+        h = batch.x.flatten(1) if batch.x.ndim != 2 else batch.x
+        shift = None if self.encoder_condition is None else self.encoder_condition(batch.condition)
+        for block in self.encoder:
+            h, shift = block(h, shift), None
+        return h
+
+    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+        shift = None if self.decoder_condition is None else self.decoder_condition(batch.condition)
+        h = z
+        for block in reversed(self.decoder):
+            h, shift = block(h, shift), None
+        return h.view(h.shape[0], self.parameters_per_value, *self.row)
+
+    def set_output_bias(self, bias: Tensor) -> None:
+        output: Block = self.decoder[0]  # type: ignore[assignment]
+        with torch.no_grad():
+            output.bias.copy_(bias.flatten())

@@ -1,0 +1,224 @@
+"""What is minimised: one likelihood and weighted terms, in nats per row."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.errors import RecipeError, check_number, explain
+from isthmus.schema import Batch
+
+
+class Latents(Protocol):
+    """What a term may read of a code's output (`isthmus.codes.CodeOutput`; objectives do not import codes)."""
+
+    z: Tensor
+    mean: Tensor
+    quantities: dict[str, Tensor]
+    indices: Tensor | None
+
+
+@dataclass(slots=True)
+class Forward:
+    """Everything one pass computed, which is what a term may use.
+
+    Attributes:
+        batch: the clean batch.
+        seen: the batch that the encoder saw.
+        code: the code's output.
+        parameters: the decoder's output, `(rows, parameters, *shape)`, or `(samples * rows, ...)`, samples first.
+        reconstruction: `(rows,)`, or `(samples, rows)`, the likelihood's cost: ``-log p(x|z)`` in nats, summed over
+            columns, without the likelihood's constant.
+        encode: the encoder as a function of values, `(rows, *shape) -> (rows, latent, *positions)`, with gradients: for
+            terms that need more than the output, such as the Jacobian.
+    """
+
+    batch: Batch
+    seen: Batch
+    code: Latents
+    parameters: Tensor
+    reconstruction: Tensor
+    encode: Callable[[Tensor], Tensor]
+
+
+class Likelihood(Protocol):
+    """p(x|z) as the composition uses it. `LikelihoodSpec` describes one; a stateless one is its own description.
+
+    Attributes:
+        constant: the part of ``-log p`` for each value that no parameter changes and the cost leaves out, so that a
+            squared error is shown as a squared error; every score has it.
+    """
+
+    @property
+    def constant(self) -> float:
+        """Nats for each observed value."""
+
+    def cost(self, parameters: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Return ``-log p(x|z)`` `(rows,)` in nats less the constant, summed over the observed values of each row."""
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return the expected row `(rows, *shape)`."""
+
+    def draw(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return rows drawn from p(x|z), `(rows, *shape)`."""
+
+    def output_bias(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return the parameters `(parameters, *shape)` of a constant guess, from column means and variances."""
+
+
+class LikelihoodSpec(ABC):
+    """The frozen description of a likelihood.
+
+    Attributes:
+        parameters: numbers needed from the decoder for each value.
+        support: "real", "unit" (values in [0, 1]) or "binary" (values 0 or 1): what the data must be.
+    """
+
+    kind: ClassVar[str]
+    parameters: int
+    support: str
+    provides: Set[str] = frozenset()
+
+    @abstractmethod
+    def build(self, row: tuple[int, ...]) -> Likelihood:
+        """Return the likelihood for rows of a shape; a module if it has parameters of its own."""
+
+
+class Term(ABC):
+    """A quantity added to the loss.
+
+    `needs` names what other parts must provide; `advice` says what to do when nothing does. A term **that owns
+    parameters** (an adversary) returns an `OwningTerm` from `build`. A term **that needs a schedule** has it in its
+    weight: its raw and its weighted value are both reported. Values are `(rows,)`, or a scalar where the quantity is
+    of the batch and not of a row.
+    """
+
+    kind: ClassVar[str]
+    needs: Set[str] = frozenset()
+    advice: ClassVar[str] = ""
+
+    @abstractmethod
+    def __call__(self, forward: Forward) -> Tensor:
+        """Return the unweighted value in nats."""
+
+    def build(self, latent_dim: int, row: tuple[int, ...]) -> Callable[[Forward], Tensor]:
+        """Return what is called in training; the term itself unless it owns parameters."""
+        return self
+
+    def __rmul__(self, weight: float) -> WeightedTerm:
+        return WeightedTerm(self, weight)
+
+
+class OwningTerm(nn.Module, ABC):
+    """A term with parameters of its own, which the loop gives an optimiser of their own."""
+
+    @abstractmethod
+    def forward(self, forward: Forward) -> Tensor:
+        """Return what the autoencoder minimises, `(rows,)`."""
+
+    @abstractmethod
+    def own_loss(self, forward: Forward) -> Tensor:
+        """Return what the term's own parameters minimise, a scalar; it must detach what it reads of `forward`."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A weight that goes from `start` to `end` linearly over a share of the training steps, then stays.
+
+    Args:
+        end: the final weight, which validation and model selection always use.
+        start: the weight at the first step.
+        over: share of all training steps, in (0, 1].
+
+    Example:
+        >>> [Linear(end=4.0, over=0.5)(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
+        [0.0, 2.0, 4.0, 4.0]
+
+    Paper: Bowman et al., Generating Sentences from a Continuous Space, 2016, https://arxiv.org/abs/1511.06349.
+    """
+
+    kind: ClassVar[str] = "linear"
+    end: float = 1.0
+    start: float = 0.0
+    over: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_number("weight.end", self.end, 0.0)
+        check_number("weight.start", self.start, 0.0)
+        check_number("weight.over", self.over, 0.0, 1.0, open_low=True)
+
+    def __call__(self, progress: float) -> float:
+        return self.start + (self.end - self.start) * min(1.0, progress / self.over)
+
+    def __mul__(self, term: Term) -> WeightedTerm:
+        return WeightedTerm(term, self)
+
+
+Weight = float | Linear
+
+
+@dataclass(frozen=True)
+class WeightedTerm:
+    """A term and its weight or schedule."""
+
+    term: Term
+    weight: Weight = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.weight, Linear):
+            check_number(f"objective.{self.term.kind}.weight", self.weight, 0.0)
+
+    def at(self, progress: float) -> float:
+        """Return the weight at a share of the training steps."""
+        return self.weight(progress) if isinstance(self.weight, Linear) else float(self.weight)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A likelihood and weighted terms: ``-log p(x|z) + sum of weight * term``, averaged over rows.
+
+    Args:
+        likelihood: a likelihood, or "auto_error" / "auto_density": chosen when the data are known. "auto_error" is the
+            squared error; "auto_density" is the binary cross-entropy for data in [0, 1] and else a normal density with
+            one learned variance for each column.
+        terms: the weighted terms.
+
+    Example:
+        >>> from isthmus.objectives import Rate, Reconstruction, SquaredError
+        >>> objective = Reconstruction(SquaredError()) + 0.5 * Rate()
+        >>> objective.weights(1.0)
+        {'rate': 0.5}
+    """
+
+    likelihood: LikelihoodSpec | Literal["auto_error", "auto_density"] = "auto_error"
+    terms: tuple[WeightedTerm, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.likelihood, LikelihoodSpec) and self.likelihood not in (
+            "auto_error",
+            "auto_density",
+        ):
+            raise RecipeError(
+                "objective.likelihood: "
+                + explain("a likelihood", repr(self.likelihood), "SquaredError() or Bernoulli()")
+            )
+        object.__setattr__(self, "terms", tuple(self.terms))
+        kinds = [weighted.term.kind for weighted in self.terms]
+        for kind in kinds:
+            if kinds.count(kind) > 1:
+                raise RecipeError(
+                    f"objective: the term {kind!r} stands twice; try one term with the sum of the weights"
+                )
+
+    def __add__(self, other: WeightedTerm | Term) -> Objective:
+        weighted = other if isinstance(other, WeightedTerm) else WeightedTerm(other)
+        return replace(self, terms=(*self.terms, weighted))
+
+    def weights(self, progress: float) -> Mapping[str, float]:
+        """Return the weight of each term at a share of the training steps; 1.0 gives the final ones."""
+        return {weighted.term.kind: weighted.at(progress) for weighted in self.terms}

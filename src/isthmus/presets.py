@@ -1,0 +1,180 @@
+"""Named methods: each a short function that returns a recipe.
+
+Every preset takes the settings that people type as keyword arguments: those of `isthmus.networks.Dense` (`hidden_dims`,
+`activation`, `normalisation`, `dropout`, `residual`, `tied`), those of `isthmus.recipe.Training` (`epochs`,
+`batch_size`, `learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+from isthmus.codes import CodeSpec, Deterministic, Gaussian
+from isthmus.corruptions import Corruption, GaussianNoise
+from isthmus.errors import RecipeError, unknown_name
+from isthmus.networks import Dense
+from isthmus.objectives import (
+    Contraction,
+    LikelihoodSpec,
+    Linear,
+    Objective,
+    Rate,
+    Sparsity,
+    SparsityTarget,
+    Term,
+    Weight,
+    WeightedTerm,
+)
+from isthmus.recipe import Recipe, Training
+
+LatentDim = int | Literal["auto"]
+LikelihoodChoice = LikelihoodSpec | Literal["auto_error", "auto_density"]
+
+_NETWORK = [field.name for field in dataclasses.fields(Dense)]
+_TRAINING = [field.name for field in dataclasses.fields(Training)]
+
+
+def _recipe(
+    code: CodeSpec,
+    *terms: Term | WeightedTerm,
+    settings: dict[str, Any],
+    likelihood: LikelihoodChoice = "auto_error",
+    corruption: Corruption | None = None,
+) -> Recipe:
+    """Deal the keyword arguments of a preset to the parts they belong to."""
+    for name in settings:
+        if name not in (*_NETWORK, *_TRAINING, "preprocessing", "likelihood"):
+            valid = [*_NETWORK, *_TRAINING, "preprocessing", "likelihood"]
+            raise RecipeError(unknown_name("setting", name, valid))
+    objective = Objective(settings.get("likelihood", likelihood))
+    for term in terms:
+        objective = objective + term
+    return Recipe(
+        network=Dense(**{name: settings[name] for name in _NETWORK if name in settings}),
+        code=code,
+        corruption=corruption,
+        objective=objective,
+        preprocessing=settings.get("preprocessing", "auto"),
+        training=Training(**{name: settings[name] for name in _TRAINING if name in settings}),
+    )
+
+
+def autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the plain autoencoder: squared error through a narrow code. For compression, maps and as a baseline.
+
+    Example:
+        >>> autoencoder(latent_dim=32, hidden_dims=(512, 256)).network.hidden_dims
+        (512, 256)
+
+    Paper: Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006.
+    """
+    return _recipe(Deterministic(latent_dim), settings=settings)
+
+
+def denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = None, **settings: Any) -> Recipe:
+    """Return the denoising autoencoder: it rebuilds the clean row from a corrupted one. For cleaning and for features.
+
+    Args:
+        latent_dim: width of the latent.
+        corruption: what the encoder sees; Gaussian noise of standard deviation 0.3 by default.
+        **settings: see the module.
+
+    Example:
+        >>> from isthmus.corruptions import Mask
+        >>> denoising(corruption=Mask(0.5)).corruption
+        Mask(rate=0.5)
+
+    Paper: Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, ICML 2008.
+    """
+    return _recipe(Deterministic(latent_dim), settings=settings, corruption=corruption or GaussianNoise(0.3))
+
+
+def sparse_l1(latent_dim: LatentDim = "auto", weight: Weight = 0.01, **settings: Any) -> Recipe:
+    """Return the sparse autoencoder with an L1 penalty on its rectified latents. For features that can be read.
+
+    Example:
+        >>> sparse_l1(latent_dim=64, weight=0.1).objective.weights(1.0)
+        {'sparsity': 0.1}
+
+    Paper: Ng, Sparse autoencoder, CS294A lecture notes, 2011 (with the L1 norm as its penalty).
+    """
+    return _recipe(Deterministic(latent_dim, "relu"), WeightedTerm(Sparsity(), weight), settings=settings)
+
+
+def sparse_kl(latent_dim: LatentDim = "auto", target: float = 0.05, weight: Weight = 1.0, **settings: Any) -> Recipe:
+    """Return the sparse autoencoder whose latents have a target for their average activation.
+
+    Example:
+        >>> sparse_kl(latent_dim=64, target=0.1).objective.terms[0].term
+        SparsityTarget(target=0.1)
+
+    Paper: Ng, Sparse autoencoder, CS294A lecture notes, 2011.
+    """
+    return _recipe(
+        Deterministic(latent_dim, "sigmoid"), WeightedTerm(SparsityTarget(target), weight), settings=settings
+    )
+
+
+def contractive(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
+    """Return the contractive autoencoder: the code is to change little when the row does. For robust features.
+
+    Example:
+        >>> contractive(weight=0.01).objective.weights(1.0)
+        {'contraction': 0.01}
+
+    Paper: Rifai et al., Contractive Auto-Encoders, ICML 2011.
+    """
+    return _recipe(Deterministic(latent_dim), WeightedTerm(Contraction(), weight), settings=settings)
+
+
+def vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the variational autoencoder: the evidence lower bound. For samples, scores and smooth maps.
+
+    The likelihood is binary cross-entropy for data in [0, 1], else a normal density with learned column variances.
+
+    Example:
+        >>> vae(latent_dim=20, hidden_dims=(400,)).objective.weights(0.0)
+        {'rate': 1.0}
+
+    Paper: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114.
+    """
+    return beta_vae(latent_dim, beta=1.0, warmup_share=0.0, **settings)
+
+
+def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: float = 0.25, **settings: Any) -> Recipe:
+    """Return the VAE whose rate has the weight `beta`, reached linearly over a share of the steps.
+
+    Args:
+        latent_dim: width of the latent.
+        beta: the final weight of the rate; above 1 for factors that separate, below 1 for sharper reconstructions.
+        warmup_share: share of the training steps over which the weight rises from 0; 0 for none.
+        **settings: see the module.
+
+    Example:
+        >>> beta_vae(beta=4.0, warmup_share=0.5).objective.weights(0.25)
+        {'rate': 2.0}
+
+    Paper: Higgins et al., beta-VAE, ICLR 2017.
+    """
+    weight: Weight = Linear(end=beta, over=warmup_share) if warmup_share else beta
+    return _recipe(Gaussian(latent_dim), WeightedTerm(Rate(), weight), settings=settings, likelihood="auto_density")
+
+
+PRESETS: dict[str, Callable[..., Recipe]] = {
+    "autoencoder": autoencoder,
+    "denoising": denoising,
+    "sparse_l1": sparse_l1,
+    "sparse_kl": sparse_kl,
+    "contractive": contractive,
+    "vae": vae,
+    "beta_vae": beta_vae,
+}
+
+
+def get(name: str) -> Recipe:
+    """Return a preset's default recipe by name; raise `RecipeError` with the valid names for any other."""
+    if name not in PRESETS:
+        raise RecipeError(unknown_name("preset", name, PRESETS))
+    return PRESETS[name]()

@@ -1,0 +1,459 @@
+"""Recipes: an autoencoder and its training as frozen dataclasses, in Python and in JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from isthmus.codes import CODES, CodeSpec, Deterministic
+from isthmus.composition import Composition
+from isthmus.corruptions import CORRUPTIONS, Corruption
+from isthmus.data.preprocess import SCALINGS
+from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain, unknown_name
+from isthmus.networks import NETWORKS, Dense, NetworkSpec, Widths
+from isthmus.objectives import (
+    LIKELIHOODS,
+    SCHEDULES,
+    TERMS,
+    BinaryCrossEntropy,
+    LikelihoodSpec,
+    Linear,
+    Normal,
+    Objective,
+    SquaredError,
+    Term,
+    WeightedTerm,
+)
+from isthmus.schema import Schema
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a recipe is trained.
+
+    Args:
+        epochs: passes over the training rows; "auto" takes as many as give about 5,000 steps, 3 to 300.
+        batch_size: rows in a step; "auto" is 256, or all training rows if there are fewer.
+        learning_rate: the highest rate of Adam; it is reached after the warm-up and falls to zero as a cosine.
+        warmup: share of the steps in which the rate rises linearly.
+        betas: Adam's decay rates of the first and second moment.
+        weight_decay: decoupled weight decay (AdamW), on matrices only.
+        clip: a step's gradient norm is limited to this many times its running average; None for no limit.
+        validation_fraction: share of the rows held out for early stopping and model selection.
+        patience: epochs without a better validation loss after which training stops; None to never stop.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N", "mps".
+        precision: "float32", or "bfloat16" for mixed precision.
+        compile: whether `torch.compile` compiles the step.
+        threads: CPU threads; "auto" is what the machine gives the process.
+        seed: decides the split, the initial weights, the order and the noise.
+        checkpoint_seconds: time between two checkpoints, where checkpoints are asked for.
+    """
+
+    epochs: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate: float = 3e-3
+    warmup: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    clip: float | None = 10.0
+    validation_fraction: float = 0.1
+    patience: int | None = 20
+    device: str = "auto"
+    precision: str = "float32"
+    compile: bool = False
+    threads: int | Literal["auto"] = "auto"
+    seed: int = 0
+    checkpoint_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "threads"):
+            if getattr(self, name) != "auto":
+                check_integer(f"training.{name}", getattr(self, name))
+        check_number("training.learning_rate", self.learning_rate, 0.0, 10.0, open_low=True)
+        check_number("training.warmup", self.warmup, 0.0, 1.0)
+        if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
+            raise RecipeError("training.betas: " + explain("two numbers", repr(self.betas), "(0.9, 0.99)"))
+        object.__setattr__(self, "betas", tuple(self.betas))
+        for beta in self.betas:
+            check_number("training.betas", beta, 0.0, 0.99999)
+        check_number("training.weight_decay", self.weight_decay, 0.0, 1.0)
+        if self.clip is not None:
+            check_number("training.clip", self.clip, 0.0, open_low=True)
+        check_number("training.validation_fraction", self.validation_fraction, 0.0, 0.9)
+        if self.patience is not None:
+            check_integer("training.patience", self.patience)
+        if not isinstance(self.device, str) or self.device.split(":")[0] not in (
+            "auto",
+            "cpu",
+            "cuda",
+            "mps",
+        ):
+            raise RecipeError(
+                "training.device: " + explain("auto, cpu, cuda, cuda:N or mps", repr(self.device), "auto")
+            )
+        check_choice("training.precision", self.precision, ["float32", "bfloat16"])
+        check_choice("training.compile", self.compile, [False, True])
+        check_integer("training.seed", self.seed, 0)
+        check_number("training.checkpoint_seconds", self.checkpoint_seconds, 0.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An autoencoder: four parts, the preprocessing and the training.
+
+    Args:
+        network: how features are computed.
+        code: what passes the bottleneck.
+        corruption: what the encoder sees instead of x in training; None for x itself.
+        objective: what is minimised.
+        preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
+            8- and 16-bit integers and values in [0, 1], else "standard".
+        training: how it is trained.
+
+    Raises:
+        RecipeError: for values out of range and for parts that do not fit.
+
+    Example:
+        >>> from isthmus.codes import Gaussian
+        >>> from isthmus.objectives import Bernoulli, Rate, Reconstruction
+        >>> recipe = Recipe(code=Gaussian(latent_dim=8), objective=Reconstruction(Bernoulli()) + 1.0 * Rate())
+        >>> Recipe.from_dict(recipe.to_dict()) == recipe
+        True
+        >>> recipe.replace({"code.latent_dim": 2}).code
+        Gaussian(latent_dim=2)
+    """
+
+    network: NetworkSpec = field(default_factory=Dense)
+    code: CodeSpec = field(default_factory=Deterministic)
+    corruption: Corruption | None = None
+    objective: Objective = field(default_factory=Objective)
+    preprocessing: str = "auto"
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        for name, axis in AXES.items():
+            value = getattr(self, name)
+            if not isinstance(value, axis.base) and not (axis.optional and value is None):
+                expected = f"a {axis.base.__name__}"
+                raise RecipeError(f"{name}: " + explain(expected, repr(value), f"{sorted(axis.table)} by name"))
+        if not isinstance(self.objective, Objective):
+            raise RecipeError("objective: " + explain("an Objective", repr(self.objective), "Reconstruction(...)"))
+        if not isinstance(self.training, Training):
+            raise RecipeError("training: " + explain("a Training", repr(self.training), "Training()"))
+        check_choice("preprocessing", self.preprocessing, ["auto", *SCALINGS])
+        self.check()
+
+    def check(self) -> None:
+        """Raise `RecipeError`, with advice, unless each part's needs are provided by another part."""
+        provided = {*self.network.provides, *self.code.provides}
+        if isinstance(self.objective.likelihood, LikelihoodSpec):
+            provided |= self.objective.likelihood.provides
+        users = [(w.term.kind, w.term.needs, w.term.advice) for w in self.objective.terms]
+        for kind, needs, advice in users:
+            for need in sorted(needs - provided):
+                parts = f"neither the {self.network.kind} network nor the {self.code.kind} code"
+                raise RecipeError(f"the term {kind!r} needs {need!r}, which {parts} provides here; {advice}")
+
+    def resolve(self, schema: Schema, rows: int) -> Recipe:
+        """Return the recipe with every "auto" answered for data of a schema.
+
+        Args:
+            schema: of the data.
+            rows: number of training rows.
+
+        Raises:
+            RecipeError: if the parts do not fit each other, or the data.
+        """
+        preprocessing = self.preprocessing
+        if preprocessing == "auto":
+            preprocessing = "unit" if schema.in_unit_interval else "standard"
+        code = self.code
+        if code.latent_dim == "auto":
+            size = min(max(2, min(32, round(schema.width / 12))), schema.width)
+            code = dataclasses.replace(code, latent_dim=size)  # type: ignore[type-var]
+        network = self.network
+        if isinstance(network, Dense) and network.hidden_dims == "auto":
+            network = dataclasses.replace(network, hidden_dims=(512, 256) if schema.width >= 128 else (128, 64))
+        likelihood = _resolve_likelihood(self.objective.likelihood, unit=_is_unit(preprocessing, schema))
+        _check_support(likelihood, preprocessing, schema)
+        resolved = dataclasses.replace(
+            self,
+            network=network,
+            code=code,
+            objective=dataclasses.replace(self.objective, likelihood=likelihood),
+            preprocessing=preprocessing,
+            training=_resolve_training(self.training, rows),
+        )
+        misfit = network.misfit(resolved.widths(schema))
+        if misfit is not None:
+            raise RecipeError(misfit)
+        return resolved
+
+    @property
+    def likelihood(self) -> LikelihoodSpec:
+        """The likelihood of a resolved recipe."""
+        if not isinstance(self.objective.likelihood, LikelihoodSpec):
+            raise RecipeError("the likelihood is still 'auto'; try recipe.resolve(schema, rows) first")
+        return self.objective.likelihood
+
+    def widths(self, schema: Schema) -> Widths:
+        """Return what the network is asked for; the recipe must be resolved."""
+        if self.code.latent_dim == "auto":
+            raise RecipeError("code.latent_dim is still 'auto'; try recipe.resolve(schema, rows) first")
+        return Widths(
+            row=schema.shape,
+            features=self.code.features(),
+            latent=self.code.latent_dim,
+            parameters=self.likelihood.parameters,
+            condition=schema.condition_dim,
+        )
+
+    def build(self, schema: Schema) -> Composition:
+        """Return the composition of a resolved recipe, initialised from torch's generator."""
+        widths = self.widths(schema)
+        return Composition(
+            network=self.network.build(widths),
+            code=self.code.build(),
+            corruption=self.corruption,
+            likelihood=self.likelihood.build(schema.shape),
+            terms={w.term.kind: w.term.build(widths.latent, schema.shape) for w in self.objective.terms},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"format": FORMAT, **_encode(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Rebuild from `to_dict`.
+
+        A part may also be its kind alone ("mask"), and what is missing has its default.
+
+        Raises:
+            RecipeError: for an unknown name, with the valid ones, and for a newer format.
+        """
+        data = _mapping("recipe", data)
+        version = data.pop("format", FORMAT)
+        if version != FORMAT:
+            raise RecipeError(
+                "recipe: " + explain(f"format {FORMAT}", repr(version), "the isthmus release that wrote it, or newer")
+            )
+        _known_fields("recipe", cls, data)
+        values: dict[str, Any] = dict(data)
+        for name, axis in AXES.items():
+            if name in data:
+                values[name] = _decode_part(name, axis, data[name])
+        if "objective" in data:
+            values["objective"] = _decode_objective(data["objective"])
+        if "training" in data and not isinstance(data["training"], Training):
+            settings = _mapping("training", data["training"])
+            _known_fields("training", Training, settings)
+            values["training"] = Training(**settings)
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Recipe:
+        """Read a recipe from a JSON file."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(f"the recipe file {str(path)!r} cannot be read: {error.strerror}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"the recipe file {str(path)!r} is no JSON ({error})") from None
+        return cls.from_dict(data)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the recipe to a JSON file."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    def replace(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return a copy with values replaced by dotted path, all at once.
+
+        Terms are reached by their kind: ``{"objective.rate.weight": 4}``.
+
+        Raises:
+            RecipeError: for a path that does not exist, with the ones that do.
+        """
+        data = self.to_dict()
+        for path, value in changes.items():
+            _assign(data, path, _encode(value))
+        return Recipe.from_dict(data)
+
+    def paths(self) -> dict[str, Any]:
+        """Return every dotted path and its value."""
+        found: dict[str, Any] = {}
+
+        def walk(value: Any, prefix: str) -> None:
+            if isinstance(value, dict):
+                for key, inner in value.items():
+                    walk(inner, f"{prefix}.{key}" if prefix else key)
+            elif prefix == "objective.terms":
+                for item in value:
+                    walk({k: v for k, v in item.items() if k != "term"}, f"objective.{item['term']['kind']}")
+                    walk(
+                        {k: v for k, v in item["term"].items() if k != "kind"},
+                        f"objective.{item['term']['kind']}",
+                    )
+            else:
+                found[prefix] = value
+
+        walk(_encode(self), "")
+        return found
+
+    def digest(self) -> str:
+        """Return a hash of everything that decides the trained weights."""
+        text = json.dumps(self.replace({"training.checkpoint_seconds": 0}).to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Axis:
+    base: type[Any]
+    table: Mapping[str, type[Any]]
+    optional: bool = False
+
+
+AXES: dict[str, _Axis] = {
+    "network": _Axis(NetworkSpec, NETWORKS),
+    "code": _Axis(CodeSpec, CODES),
+    "corruption": _Axis(Corruption, CORRUPTIONS, optional=True),
+}
+
+
+def _resolve_likelihood(likelihood: LikelihoodSpec | str, *, unit: bool) -> LikelihoodSpec:
+    if likelihood == "auto_density":
+        return BinaryCrossEntropy() if unit else Normal()
+    if likelihood == "auto_error":
+        likelihood = SquaredError()
+    if isinstance(likelihood, SquaredError) and likelihood.output == "auto":
+        return SquaredError("sigmoid" if unit else "linear")
+    return likelihood  # type: ignore[return-value]
+
+
+def _is_unit(preprocessing: str, schema: Schema) -> bool:
+    return preprocessing == "unit" or (preprocessing == "none" and schema.low >= 0 and schema.high <= 1)
+
+
+def _check_support(likelihood: LikelihoodSpec, preprocessing: str, schema: Schema) -> None:
+    name = f"the likelihood {likelihood.kind!r}"
+    seen = f"values from {schema.low:g} to {schema.high:g}"
+    if likelihood.support == "unit" and not _is_unit(preprocessing, schema):
+        raise RecipeError(
+            f"{name} cannot hold the data: " + explain("values in [0, 1]", seen, "preprocessing=unit or normal")
+        )
+    if likelihood.support == "binary" and not schema.binary:
+        raise RecipeError(
+            f"{name} cannot hold the data: "
+            + explain("values that are 0 or 1", seen, "binary_cross_entropy for grey levels, or normal")
+        )
+
+
+# Enough steps for a small network to converge; measured on tables and on images of 28 x 28.
+_STEPS_WANTED = 5000
+
+
+def _resolve_training(training: Training, rows: int) -> Training:
+    if training.batch_size != "auto" and training.batch_size > rows:
+        raise RecipeError(
+            "training.batch_size: "
+            + explain(f"at most the {rows} training rows", str(training.batch_size), 'a smaller one, or "auto"')
+        )
+    batch_size = min(256, rows) if training.batch_size == "auto" else training.batch_size
+    epochs = training.epochs
+    if epochs == "auto":
+        epochs = min(300, max(3, round(_STEPS_WANTED / -(-rows // batch_size))))
+    return dataclasses.replace(training, batch_size=batch_size, epochs=epochs)
+
+
+def _encode(value: Any) -> Any:
+    """Return the JSON value of a part: its fields by name, led by its kind if it has one."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+        return {**kind, **{f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if hasattr(value, "item") and callable(value.item) and getattr(value, "ndim", 1) == 0:
+        return value.item()  # numpy scalars, which parameter grids are full of
+    return value
+
+
+def _mapping(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{where}: " + explain("a JSON object", repr(value), '{"kind": ...}'))
+    return dict(value)
+
+
+def _known_fields(where: str, cls: type[Any], data: Mapping[str, Any]) -> None:
+    names = [f.name for f in dataclasses.fields(cls)]
+    for name in data:
+        if name not in names:
+            raise RecipeError(f"{where}: " + unknown_name("setting", name, names))
+
+
+def _decode_part(where: str, axis: _Axis, value: Any) -> Any:
+    if isinstance(value, axis.base) or (axis.optional and value is None):
+        return value
+    data: dict[str, Any] = {"kind": value} if isinstance(value, str) else _mapping(where, value)
+    kind = data.pop("kind", None)
+    if not isinstance(kind, str) or kind not in axis.table:
+        raise RecipeError(f"{where}: " + unknown_name("kind", kind, axis.table))
+    cls = axis.table[kind]
+    _known_fields(f"{where} {kind!r}", cls, data)
+    if axis.base is Corruption and isinstance(data.get("parts"), list):
+        data["parts"] = tuple(_decode_part("corruption.parts", axis, part) for part in data["parts"])
+    return cls(**data)
+
+
+def _decode_objective(value: Any) -> Objective:
+    if isinstance(value, Objective):
+        return value
+    data = _mapping("objective", value)
+    _known_fields("objective", Objective, data)
+    likelihood = data.get("likelihood", "auto_error")
+    if likelihood not in ("auto_error", "auto_density"):
+        likelihood = _decode_part("objective.likelihood", _Axis(LikelihoodSpec, LIKELIHOODS), likelihood)
+    terms = data.get("terms", [])
+    if not isinstance(terms, list | tuple):
+        raise RecipeError("objective.terms: " + explain("a list", repr(terms), '[{"term": "rate", "weight": 1}]'))
+    return Objective(likelihood, tuple(_decode_term(term) for term in terms))
+
+
+def _decode_term(value: Any) -> WeightedTerm:
+    if isinstance(value, WeightedTerm):
+        return value
+    data = _mapping("objective.terms", value)
+    _known_fields("objective.terms", WeightedTerm, data)
+    term = _decode_part("objective.terms", _Axis(Term, TERMS), data.get("term"))
+    weight = data.get("weight", 1.0)
+    if isinstance(weight, dict | str):
+        weight = _decode_part(f"objective.{term.kind}.weight", _Axis(Linear, SCHEDULES), weight)
+    return WeightedTerm(term, weight)
+
+
+def _assign(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path in a recipe's JSON form; a path must exist, but a part may be replaced whole."""
+    place: Any = data
+    keys = path.split(".")
+    if keys[0] == "objective" and len(keys) > 2 and keys[1] not in ("likelihood", "terms"):
+        for item in data["objective"]["terms"]:
+            if item["term"]["kind"] == keys[1]:
+                place, keys = (item if keys[2] == "weight" else item["term"]), keys[2:]
+                break
+    for depth, key in enumerate(keys):
+        if not isinstance(place, dict):
+            raise RecipeError(f"{path!r}: {'.'.join(keys[:depth])!r} has no settings inside; try setting it whole")
+        if key not in place or key == "format":
+            valid = [name for name in place if name != "format"]
+            raise RecipeError(f"{path!r}: " + unknown_name("setting", key, valid))
+        if depth == len(keys) - 1:
+            place[key] = value
+        place = place[key]

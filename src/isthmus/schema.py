@@ -1,0 +1,140 @@
+"""What a row is, and the batch of rows that travels through every part."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from isthmus.errors import ArtifactError, DataError, explain, unknown_name
+
+KINDS = ("vector", "image", "series", "tokens", "ratings")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One row of the data: its kind, shape, dtype, range and column names.
+
+    `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows. The
+    kinds beyond `vector` and `image` are named here so that readers and networks can state them.
+
+    >>> import numpy as np
+    >>> Schema.of(np.zeros((5, 28, 28), dtype="uint8")).describe()
+    'image rows of shape 28x28, uint8, values 0 to 0'
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    low: float
+    high: float
+    names: tuple[str, ...] | None = None
+    condition_dim: int = 0
+    binary: bool = field(default=False)
+
+    @classmethod
+    def of(cls, array: np.ndarray, names: tuple[str, ...] | None = None, condition_dim: int = 0) -> Schema:
+        """Infer the schema of an array `(rows, *shape)`: two axes are vectors, three or four are images."""
+        kind = "vector" if array.ndim == 2 else "image"
+        low, high = float(array.min()), float(array.max())
+        binary = low >= 0 and high <= 1 and bool(((array == 0) | (array == 1)).all())
+        shape = tuple(array.shape[1:])
+        return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary)
+
+    @property
+    def width(self) -> int:
+        """Number of values in a row."""
+        return int(np.prod(self.shape))
+
+    @property
+    def in_unit_interval(self) -> bool:
+        """Whether the values are image-like: an unsigned integer type, or numbers that all lie in [0, 1]."""
+        return self.dtype in ("uint8", "uint16", "bool") or (self.low >= 0 and self.high <= 1)
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        shape = "x".join(map(str, self.shape))
+        return f"{self.kind} rows of shape {shape}, {self.dtype}, values {self.low:g} to {self.high:g}"
+
+    def check(self, array: np.ndarray, names: tuple[str, ...] | None = None) -> None:
+        """Raise `DataError` unless the rows of `array` are rows of this schema."""
+        if tuple(array.shape[1:]) != self.shape:
+            shape = "x".join(map(str, self.shape))
+            got = "x".join(map(str, array.shape[1:]))
+            hint = " (the rows of the training data)"
+            if len(self.shape) == 1 and array.ndim == 2:
+                # scikit-learn's own wording, which its estimator checks look for
+                raise DataError(
+                    f"X has {array.shape[1]} features, but Autoencoder is expecting {self.width} features as input"
+                    f"{hint}; try the columns that the model was trained on"
+                )
+            raise DataError(explain(f"rows of shape {shape}{hint}", f"rows of shape {got}", "the training shape"))
+        if self.names and names and names != self.names:
+            missing = [name for name in self.names if name not in names]
+            extra = [name for name in names if name not in self.names]
+            what = f"missing {missing}, unknown {extra}" if missing or extra else "the same columns in another order"
+            raise DataError(explain(f"the training columns {list(self.names)}", what, "X[model.schema_.names]"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        data = dataclasses.asdict(self)
+        return {**data, "shape": list(self.shape), "names": list(self.names) if self.names else None}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Schema:
+        """Rebuild from `to_dict`; raise `ArtifactError` for anything else."""
+        try:
+            if data["kind"] not in KINDS:
+                raise ArtifactError(unknown_name("kind of row", data["kind"], KINDS))
+            names = tuple(map(str, data["names"])) if data["names"] else None
+            shape = tuple(int(size) for size in data["shape"])
+            return cls(**{**data, "shape": shape, "names": names})
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ArtifactError):
+                raise
+            raise ArtifactError(f"schema.json does not describe a row ({error}); try saving the model again") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows on their way through the parts.
+
+    Attributes:
+        x: `(rows, *shape)`, preprocessed float values (or token ids, for rows of tokens).
+        mask: `(rows, *shape)` booleans, True where `x` was observed; None if all of it was. It reaches the encoder,
+            which sees zero (the mean of standardised columns) where nothing was observed, and the likelihood, which
+            leaves those values out. Series of unequal lengths are padded, and the padding is masked the same way.
+        condition: `(rows, condition_dim)`, what encoder and decoder are both told; None for unconditional models.
+        target: `(rows, *shape)`, what is to be rebuilt where that is not `x`; a decoder that is teacher-forced reads
+            its own past from here.
+    """
+
+    x: Tensor
+    mask: Tensor | None = None
+    condition: Tensor | None = None
+    target: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.x.shape[0]
+
+    @property
+    def wanted(self) -> Tensor:
+        """What the output is compared with."""
+        return self.x if self.target is None else self.target
+
+    def replace(self, **changes: Any) -> Batch:
+        """Return a copy with other fields."""
+        return dataclasses.replace(self, **changes)
+
+    def repeat(self, times: int) -> Batch:
+        """Return the rows `times` over, the whole batch first: the layout of several samples of the latent."""
+        if times == 1:
+            return self
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        repeated = {k: None if v is None else v.repeat(times, *[1] * (v.ndim - 1)) for k, v in parts.items()}
+        return self.replace(**repeated)

@@ -1,0 +1,85 @@
+"""Checkpoints that resume exactly: safetensors and JSON, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from isthmus.errors import ArtifactError
+
+FORMAT = 1
+FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """One checkpoint in a folder; a newer one replaces it at once.
+
+    Attributes:
+        folder: where it lies; made when first saved.
+        digest: names the recipe and the data; a checkpoint of others is refused.
+    """
+
+    folder: Path
+    digest: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / FILE
+
+    def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write the checkpoint. The state rides in the file's header, so tensors and state cannot disagree."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".{FILE}.{os.getpid()}"
+        metadata = {"format": str(FORMAT), "digest": self.digest, "state": json.dumps(state)}
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            temporary,
+            metadata,
+        )
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the checkpoint; None where there is none.
+
+        Raises:
+            ArtifactError: if it is damaged, newer, or of another recipe or other data.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            state = json.loads(metadata["state"])
+        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+            raise ArtifactError(
+                f"the checkpoint {str(self.path)!r} is damaged ({error}); try again without resuming"
+            ) from None
+        if metadata.get("format") != str(FORMAT):
+            raise ArtifactError(
+                f"the checkpoint {str(self.path)!r} has format {metadata.get('format')}, this isthmus reads {FORMAT}; "
+                "try the release that wrote it"
+            )
+        if metadata.get("digest") != self.digest:
+            raise ArtifactError(
+                f"the checkpoint {str(self.path)!r} is of another recipe or of other data; try the command that it was "
+                "made with, or start again without resuming"
+            )
+        return tensors, state
+
+    def remove(self) -> None:
+        """Delete the checkpoint, and its folder if nothing else is in it."""
+        self.path.unlink(missing_ok=True)
+        if self.folder.exists() and not any(self.folder.iterdir()):
+            self.folder.rmdir()

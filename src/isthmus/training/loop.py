@@ -1,0 +1,345 @@
+"""The training loop, whole and in view."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus.codes import Draw
+from isthmus.composition import Composition, Loss
+from isthmus.data.loader import Loader
+from isthmus.errors import TrainingError
+from isthmus.objectives import Forward, Objective
+from isthmus.recipe import Training
+from isthmus.schema import Batch
+from isthmus.training import runtime
+from isthmus.training.checkpoint import CheckpointStore
+from isthmus.training.history import History
+from isthmus.training.optimise import Optimiser
+from isthmus.training.progress import Progress, Silent
+
+# Steps between two looks at whether the loss is still finite; a fixed number, so that a resumed run looks as often.
+_LOOK_EVERY = 50
+# A NaN lowers the rate to this share, once.
+_RATE_AFTER_NAN = 0.1
+_EVALUATION_ROWS = 1024
+# Rows on which active units are counted where nothing is held out.
+_DIAGNOSTIC_ROWS = 2000
+# A latent is active if its mean varies by more than this over rows (Burda et al. 2015, https://arxiv.org/abs/1509.00519).
+ACTIVE_VARIANCE = 0.01
+
+
+@dataclass
+class State:
+    """Where a run is: everything but tensors that a checkpoint needs."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    rows_summed: int = 0
+    rate_scale: float = 1.0
+    norm_averages: list[float] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Run:
+    """One training run: the composition, its optimisers, and where it is."""
+
+    def __init__(
+        self,
+        composition: Composition,
+        objective: Objective,
+        settings: Training,
+        data: Batch,
+        validation: Batch | None,
+    ) -> None:
+        self.composition, self.objective, self.settings = composition, objective, settings
+        self.device = data.x.device
+        self.loader = Loader(data, int(settings.batch_size), settings.seed)
+        self.validation = Loader(validation, _EVALUATION_ROWS) if validation is not None else None
+        self.steps = int(settings.epochs) * self.loader.steps
+        self.optimisers = {
+            name: Optimiser(parameters, settings, self.steps) for name, parameters in composition.owners() if parameters
+        }
+        self.state = State()
+        self.sums: dict[str, Tensor] = {}
+        self.best = self._weights()
+        self.compute: Callable[[Batch, Mapping[str, float]], tuple[Forward, Loss]] = self._compute
+        if settings.compile:
+            self.compute = torch.compile(self._compute)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.composition.state_dict().items()}
+
+    def _compute(self, batch: Batch, weights: Mapping[str, float]) -> tuple[Forward, Loss]:
+        forward = self.composition(batch, Draw(), corrupt=True)
+        return forward, self.composition.loss(forward, weights)
+
+    def train_step(self, batch: Batch) -> None:
+        """Take one step with every optimiser and add the batch's losses to the epoch's sums."""
+        weights = self.objective.weights(self.state.step / self.steps)
+        main, *others = self.optimisers.items()
+        main[1].zero_grad()
+        with runtime.autocast(self.settings, self.device):
+            forward, loss = self.compute(batch, weights)
+        loss.total.backward()
+        norm = main[1].step(self.state.step)
+        for name, optimiser in others:
+            # The autoencoder's backward pass has left gradients here that this owner must not follow.
+            optimiser.zero_grad()
+            self.composition.owning_terms[name].own_loss(forward).backward()  # type: ignore[operator]
+            optimiser.step(self.state.step)
+        self._add("total", loss.total, batch.rows)
+        for name, value in loss.raw.items():
+            self._add(name, value, batch.rows)
+            if name in weights:
+                self._add(f"{name}/weighted", value, batch.rows * weights[name])
+        self._add("gradient_norm", norm, batch.rows)
+        self.state.rows_summed += batch.rows
+        self.state.step += 1
+        self.state.batch += 1
+
+    def _add(self, name: str, value: Tensor, times: float) -> None:
+        if name not in self.sums:
+            wide = torch.float32 if self.device.type == "mps" else torch.float64
+            self.sums[name] = torch.zeros((), dtype=wide, device=self.device)
+        self.sums[name].add_(value.detach(), alpha=times)
+
+    def averages(self) -> dict[str, float]:
+        """Return the epoch's losses so far, averaged over rows; this waits for the device."""
+        names, rows = list(self.sums), max(1, self.state.rows_summed)
+        values = torch.stack([self.sums[name] for name in names]).tolist()
+        return {name: value / rows for name, value in zip(names, values, strict=True)}
+
+    def validate(self) -> dict[str, float]:
+        """Return the losses on the held-out rows under the final weights, so that epochs compare under a schedule.
+
+        The noise is the same at every call, and the network is in evaluation mode.
+        """
+        if self.validation is None:
+            return {}
+        generator = torch.Generator(self.device).manual_seed(self.settings.seed)
+        weights = self.objective.weights(1.0)
+        sums: dict[str, float] = {}
+        self.composition.eval()
+        with torch.no_grad():
+            for block in self.validation.blocks():
+                forward = self.composition(block, Draw(generator=generator), corrupt=True, generator=generator)
+                loss = self.composition.loss(forward, weights)
+                for name, value in {"total": loss.total, **loss.raw}.items():
+                    sums[name] = sums.get(name, 0.0) + value.item() * block.rows
+        self.composition.train()
+        return {name: value / self.validation.data.rows for name, value in sums.items()}
+
+    def active_units(self) -> int:
+        """Return how many latents vary from row to row, on held-out rows where there are any."""
+        source = (self.validation or self.loader).data
+        rows = Loader(source, _EVALUATION_ROWS)
+        means, seen, has_prior = [], 0, False
+        self.composition.eval()
+        with torch.no_grad():
+            for block in rows.blocks():
+                output = self.composition.encode(block)
+                has_prior = "kl" in output.quantities
+                means.append(output.mean)
+                seen += block.rows
+                if seen >= _DIAGNOSTIC_ROWS:
+                    break
+        self.composition.train()
+        return count_active(torch.cat(means), has_prior=has_prior)
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """Evaluate, keep the weights if they are the best so far, and add a row to the history."""
+        state, averages = self.state, self.averages()
+        validation = self.validate()
+        row: dict[str, Any] = {"epoch": state.epoch + 1}
+        norm = averages.pop("gradient_norm")
+        row |= {f"train/{name}": value for name, value in averages.items()}
+        row |= {f"validation/{name}": value for name, value in validation.items()}
+        final = self.objective.weights(1.0)
+        row |= {f"validation/{name}/weighted": validation[name] * final[name] for name in final if validation}
+        row["learning_rate"] = self.optimisers["autoencoder"].rate(state.step - 1)
+        row["gradient_norm"] = norm
+        row["rows_per_second"] = self.loader.data.rows / max(state.epoch_seconds, 1e-9)
+        row["active_units"] = self.active_units()
+        row["seconds"] = state.seconds
+        loss = validation.get("total", averages["total"])
+        # With nothing held out, the last epoch's weights are kept: the training loss lags behind them.
+        if math.isfinite(loss) and (loss < state.best_loss or self.validation is None):
+            state.best_loss, state.best_epoch = loss, state.epoch + 1
+            self.best = self._weights()
+        state.rows.append(row)
+        for optimiser in self.optimisers.values():
+            optimiser.settle(norm)
+        state.epoch, state.batch, state.epoch_seconds = state.epoch + 1, 0, 0.0
+        self.sums, state.rows_summed = {}, 0
+        return row
+
+    def recover(self) -> None:
+        """Go back to the best weights with a lower rate after a NaN; raise `TrainingError` the second time."""
+        where = f"epoch {self.state.epoch + 1}, step {self.state.step}"
+        bad = [name for name, value in self.averages().items() if not math.isfinite(value)]
+        self.composition.load_state_dict(self.best)
+        if self.state.rate_scale < 1.0:
+            raise TrainingError(
+                f"the loss is not finite at {where} ({', '.join(bad)}), and a tenth of the rate did not help; try "
+                f"training.learning_rate={self.settings.learning_rate / 30:.1g}, or look for extreme values in the data"
+            )
+        warnings.warn(
+            f"the loss is not finite at {where} ({', '.join(bad)}); "
+            "going on from the best weights at a tenth of the rate",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        self.state.rate_scale = _RATE_AFTER_NAN
+        for optimiser in self.optimisers.values():
+            optimiser.forget()
+            optimiser.rate_scale = _RATE_AFTER_NAN
+        self.sums, self.state.rows_summed = {}, 0
+
+    def save(self, store: CheckpointStore) -> None:
+        """Write a checkpoint."""
+        tensors = {"generator": runtime.generator_state(self.device)}
+        for owner, optimiser in self.optimisers.items():
+            tensors |= {f"{owner}/{name}": value for name, value in optimiser.state().items()}
+        tensors |= {f"buffers/{name}": value for name, value in self.composition.named_buffers()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors |= {f"sums/{name}": value for name, value in self.sums.items()}
+        self.state.norm_averages = [optimiser.norm_average for optimiser in self.optimisers.values()]
+        store.save(tensors, asdict(self.state))
+
+    def restore(self, store: CheckpointStore) -> bool:
+        """Continue from a checkpoint, if there is one."""
+        found = store.load()
+        if found is None:
+            return False
+        tensors, state = found
+        self.state = State(**state)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v.to(self.device) for k, v in tensors.items() if k.startswith(prefix)}
+
+        for (owner, optimiser), average in zip(self.optimisers.items(), self.state.norm_averages, strict=True):
+            optimiser.load_state(part(f"{owner}/"))
+            optimiser.norm_average, optimiser.rate_scale = average, self.state.rate_scale
+        buffers = part("buffers/")
+        for name, buffer in self.composition.named_buffers():
+            buffer.copy_(buffers[name])
+        self.best, self.sums = part("best/"), part("sums/")
+        runtime.set_generator_state(tensors["generator"], self.device)
+        return True
+
+
+def count_active(means: Tensor, *, has_prior: bool) -> int:
+    """Return how many latents of `(rows, latent, *positions)` are active.
+
+    Under a standard normal prior a latent is active if its mean has a variance above 0.01 over rows; without a prior
+    the scale is free, and the limit is 0.01 of the average latent's variance.
+    """
+    variance = means.transpose(0, 1).flatten(1).double().var(1, correction=0)
+    limit = ACTIVE_VARIANCE if has_prior else ACTIVE_VARIANCE * float(variance.mean())
+    return int((variance > limit).sum())
+
+
+def train(
+    composition: Composition,
+    objective: Objective,
+    settings: Training,
+    data: Batch,
+    validation: Batch | None = None,
+    *,
+    progress: Progress | None = None,
+    store: CheckpointStore | None = None,
+    resume: bool = False,
+) -> History:
+    """Train a composition in place and return its history; it ends with the best weights.
+
+    The best weights are those of the epoch with the lowest validation loss, or the last ones if nothing is held out.
+    Ctrl-C ends training with the best weights so far.
+
+    Args:
+        composition: initialised, on the device of the data.
+        objective: gives the weights of the terms.
+        settings: resolved (nothing "auto" but the device and the threads).
+        data: preprocessed training rows.
+        validation: preprocessed rows held out.
+        progress: what a person sees.
+        store: where checkpoints go; None for none.
+        resume: whether to continue from the store's checkpoint, if there is one.
+
+    Raises:
+        TrainingError: if the loss is not finite a second time before any epoch was completed.
+    """
+    progress = progress or Silent()
+    device = data.x.device
+    seed = int(np.random.SeedSequence([settings.seed, 1]).generate_state(1)[0])
+    with runtime.threads(settings.threads), runtime.seeded(seed, device):
+        composition.train()
+        run = Run(composition, objective, settings, data, validation)
+        if resume and store is not None:
+            run.restore(store)
+        progress.start(int(settings.epochs), run.steps, run.state.step)
+        reason = "interrupted"
+        try:
+            reason = _epochs(run, progress, store)
+        except KeyboardInterrupt:
+            if store is not None:
+                warnings.warn("interrupted; the best weights so far are kept", RuntimeWarning, stacklevel=2)
+        except TrainingError as error:
+            reason = f"stopped: {error}"
+            if not run.state.best_epoch:
+                raise
+            warnings.warn(f"{error}; the best weights so far are kept", RuntimeWarning, stacklevel=2)
+        finally:
+            progress.stop(reason)
+        if run.state.best_epoch:
+            composition.load_state_dict(run.best)
+        for optimiser in run.optimisers.values():
+            optimiser.flat.release()
+    composition.eval()
+    return History(run.state.rows, reason, run.state.best_epoch)
+
+
+def _epochs(run: Run, progress: Progress, store: CheckpointStore | None) -> str:
+    """Run to the end and return why it ended."""
+    state, settings = run.state, run.settings
+    saved = time.monotonic()
+    while state.epoch < int(settings.epochs):
+        began = time.monotonic()
+        for batch in run.loader.epoch(state.epoch, state.batch):
+            run.train_step(batch)
+            if progress.wants_step():
+                progress.step(state.epoch, state.step, run.averages()["total"])
+            if state.step % _LOOK_EVERY == 0 and not math.isfinite(run.averages()["total"]):
+                run.recover()
+            if store is not None and time.monotonic() - saved >= settings.checkpoint_seconds:
+                began = _tick(state, began)
+                run.save(store)
+                saved = time.monotonic()
+        began = _tick(state, began)
+        if not math.isfinite(run.averages()["total"]):
+            run.recover()
+        progress.epoch(run.finish_epoch())
+        waited = state.epoch - state.best_epoch
+        if settings.patience is not None and run.validation is not None and waited >= settings.patience:
+            return f"no better validation loss for {settings.patience} epochs (best: epoch {state.best_epoch})"
+    return f"all {settings.epochs} epochs done (best: epoch {state.best_epoch})"
+
+
+def _tick(state: State, began: float) -> float:
+    now = time.monotonic()
+    state.seconds += now - began
+    state.epoch_seconds += now - began
+    return now

@@ -1,0 +1,148 @@
+"""Optimiser, learning rate and clipping, over parameters that lie in one buffer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.recipe import Training
+
+# Bytes of a cache line and of the widest vector register: every parameter begins on one.
+_ALIGNMENT = 64
+
+
+class FlatParameters:
+    """Parameters laid into one buffer, and their gradients into another, as views.
+
+    A step of a small network is bound by the number of kernels, not by arithmetic: with one buffer the norm, the
+    clipping and Adam are one kernel each, however many parameters there are.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        # Matrices first, so that weight decay has one contiguous piece.
+        self.parameters = sorted(parameters, key=lambda p: p.ndim < 2)
+        offsets, total, self.matrices = [], 0, 0
+        for parameter in self.parameters:
+            offsets.append(total)
+            pad = _ALIGNMENT // parameter.element_size()
+            total += -(-parameter.numel() // pad) * pad
+            if parameter.ndim >= 2:
+                self.matrices = total
+        first = self.parameters[0]
+        self.values = torch.zeros(total, dtype=first.dtype, device=first.device)
+        self.gradients = torch.zeros_like(self.values)
+        with torch.no_grad():
+            for parameter, offset in zip(self.parameters, offsets, strict=True):
+                view = slice(offset, offset + parameter.numel())
+                self.values[view].copy_(parameter.flatten())
+                parameter.data = self.values[view].view_as(parameter)
+                parameter.grad = self.gradients[view].view_as(parameter)
+
+    def release(self) -> None:
+        """Give the parameters memory of their own again and drop the gradients, so that copies and pickles are small."""
+        for parameter in self.parameters:
+            parameter.data = parameter.data.clone()
+            parameter.grad = None
+
+
+class Optimiser:
+    """Adam with decoupled weight decay for one owner of parameters.
+
+    The rate rises linearly over `warmup` of the steps and falls to zero as a cosine. A step whose gradient norm exceeds
+    `clip` times the running average is scaled down to that: an average needs no unit, where a fixed limit would depend
+    on the number of columns.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], settings: Training, steps: int) -> None:
+        self.flat = FlatParameters(parameters)
+        self.settings = settings
+        self.steps = max(1, steps)
+        self.warmup_steps = settings.warmup * self.steps
+        self.rate_scale = 1.0
+        self.norm_average = 0.0
+        pieces = [(self.flat.values, self.flat.gradients)]
+        if settings.weight_decay:
+            cut = self.flat.matrices
+            pieces = [
+                (values[part], gradients[part])
+                for part in (slice(None, cut), slice(cut, None))
+                for values, gradients in pieces
+                if values[part].numel()
+            ]
+        groups = []
+        for index, (values, gradients) in enumerate(pieces):
+            leaf = nn.Parameter(values)
+            leaf.data = values  # the same memory: stepping the leaf steps every parameter
+            leaf.grad = gradients
+            groups.append({"params": [leaf], "weight_decay": settings.weight_decay if index == 0 else 0.0})
+        self.adam = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=1e-8, fused=True)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            share = (step + 1) / (self.warmup_steps + 1)
+        else:
+            progress = (step - self.warmup_steps) / max(1.0, self.steps - self.warmup_steps)
+            share = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        return self.settings.learning_rate * self.rate_scale * share
+
+    def zero_grad(self) -> None:
+        """Clear the gradients in place; autograd adds into the buffer."""
+        self.flat.gradients.zero_()
+
+    def step(self, step: int) -> Tensor:
+        """Clip, step and return the gradient norm before clipping (on the device)."""
+        norm: Tensor = torch.linalg.vector_norm(self.flat.gradients)
+        if self.settings.clip is not None:
+            self._clip(norm, self.settings.clip)
+        rate = self.rate(step)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        return norm
+
+    def _clip(self, norm: Tensor, times: float) -> None:
+        # On a CPU the number is at hand; on a GPU reading it would wait for the device, so its limit is the last
+        # average that was read (`settle`).
+        if norm.device.type == "cpu":
+            value = norm.item()
+            if not math.isfinite(value):
+                return
+            limit = times * self.norm_average if self.norm_average else value
+            if value > limit:
+                self.flat.gradients.mul_(limit / value)
+            self.norm_average = 0.98 * self.norm_average + 0.02 * min(value, limit) if self.norm_average else value
+        elif self.norm_average:
+            self.flat.gradients.mul_((times * self.norm_average / norm).clamp(max=1.0))
+
+    def settle(self, norm: float) -> None:
+        """Tell the running average of the norm, where `step` cannot read it (on a GPU)."""
+        if self.flat.values.device.type != "cpu" and math.isfinite(norm):
+            self.norm_average = norm
+
+    def state(self) -> dict[str, Tensor]:
+        """Return parameters and moments, to be saved."""
+        tensors = {"values": self.flat.values}
+        for index, group in enumerate(self.adam.param_groups):
+            for name, value in self.adam.state.get(group["params"][0], {}).items():
+                tensors[f"{name}.{index}"] = value
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Continue where `state` was."""
+        with torch.no_grad():
+            self.flat.values.copy_(tensors["values"])
+        for index, group in enumerate(self.adam.param_groups):
+            names = [key for key in tensors if key.endswith(f".{index}")]
+            if names:
+                leaf = group["params"][0]
+                self.adam.state[leaf] = {
+                    key.rsplit(".", 1)[0]: tensors[key].to(leaf.device, copy=True) for key in names
+                }
+
+    def forget(self) -> None:
+        """Drop the moments, which a NaN has spoilt."""
+        self.adam.state.clear()
