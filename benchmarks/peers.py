@@ -1,4 +1,4 @@
-"""The sides of the training comparison, each behind the same function, each run in a process of its own.
+"""isthmus and its peers, each behind the same function; as a program, one of them in a process of its own.
 
 Usage, from the project's root (`benchmarks.run` does this for all of them):
 
@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,27 @@ from benchmarks.common import (
     squared_error,
 )
 
-WIDTHS = (784, 512, 256, 32)
-BATCH = 256
 LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every side is asked for: the encoder's widths, mirrored by the decoder, and the rows of a batch."""
+
+    widths: tuple[int, ...]
+    batch: int
+
+
+TASK = Task((784, 512, 256, 32), 256)
 
 Reconstruct = Callable[[Rows], Rows]
 OnEpoch = Callable[[int, Reconstruct], None]
 """Called at the end of an epoch with its number, from 1, and the model as it is then."""
-Train = Callable[[Any, int, int, OnEpoch], None]
-"""Trains on `x` for so many epochs with this seed; what it does is what is timed."""
+Train = Callable[[Any, Task, int, int, OnEpoch], None]
+"""Trains on rows for so many epochs with this seed; all that it does is timed."""
 
 
-class ImageFolderLike(Dataset[Tensor]):
+class OneByOne(Dataset[Tensor]):
     """One image at a time: bytes, PIL image, tensor, divided by 255, as torchvision's MNIST with ToTensor."""
 
     def __init__(self, images: Images) -> None:
@@ -70,16 +80,16 @@ class ImageFolderLike(Dataset[Tensor]):
         return levels.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
 
 
-def textbook_loop(data: Dataset[Any], epochs: int, seed: int, on_epoch: OnEpoch) -> None:
+def textbook_loop(data: Dataset[Any], task: Task, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
     """Train as every tutorial does: DataLoader, Adam with its default settings, default initialisation."""
     torch.manual_seed(seed)
-    model = autoencoder(WIDTHS, nn.Sigmoid())
+    model = autoencoder(task.widths, nn.Sigmoid())
     optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
+    loader = DataLoader(data, batch_size=task.batch, shuffle=True)
     for epoch in range(1, epochs + 1):
         running = 0.0
         for batch in loader:
-            x = (batch[0] if isinstance(batch, list) else batch).view(-1, WIDTHS[0])
+            x = (batch[0] if isinstance(batch, list) else batch).view(-1, task.widths[0])
             loss = mse_loss(model(x), x)
             optimiser.zero_grad()
             loss.backward()
@@ -88,17 +98,17 @@ def textbook_loop(data: Dataset[Any], epochs: int, seed: int, on_epoch: OnEpoch)
         on_epoch(epoch, by_module(model))
 
 
-def textbook(images: Images, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
+def textbook(images: Images, task: Task, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
     """The tutorials' script, images read one by one."""
-    textbook_loop(ImageFolderLike(images), epochs, seed, on_epoch)
+    textbook_loop(OneByOne(images), task, epochs, seed, on_epoch)
 
 
-def textbook_tensors(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
+def textbook_tensors(x: Rows, task: Task, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
     """The same script given floats: the least that a DataLoader over a Dataset costs."""
-    textbook_loop(TensorDataset(torch.from_numpy(x)), epochs, seed, on_epoch)
+    textbook_loop(TensorDataset(torch.from_numpy(x)), task, epochs, seed, on_epoch)
 
 
-def pythae(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
+def pythae(x: Rows, task: Task, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
     """pythae's AE with the same layers as custom encoder and decoder; its own pipeline, dataset and trainer.
 
     Its loss sums over pixels, which Adam all but cancels. It copies the whole model at every better epoch and
@@ -114,7 +124,7 @@ def pythae(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = layers(WIDTHS)
+            self.layers = layers(task.widths)
 
         def forward(self, x: Tensor) -> ModelOutput:
             return ModelOutput(embedding=self.layers(x))
@@ -122,13 +132,13 @@ def pythae(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
     class Decoder(BaseDecoder):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = layers(WIDTHS[::-1], nn.Sigmoid())
+            self.layers = layers(task.widths[::-1], nn.Sigmoid())
 
         def forward(self, z: Tensor) -> ModelOutput:
             return ModelOutput(reconstruction=self.layers(z))
 
     torch.manual_seed(seed)
-    config = AEConfig(input_dim=(WIDTHS[0],), latent_dim=WIDTHS[-1])
+    config = AEConfig(input_dim=(task.widths[0],), latent_dim=task.widths[-1])
     model = AE(config, encoder=Encoder(), decoder=Decoder())
 
     class Report(TrainingCallback):
@@ -146,14 +156,14 @@ def pythae(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
             output_dir=folder,
             num_epochs=epochs,
             learning_rate=LEARNING_RATE,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=task.batch,
             seed=seed,
             no_cuda=True,
         )
         TrainingPipeline(model=model, training_config=settings)(torch.from_numpy(x), callbacks=[Report()])
 
 
-def pyod(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
+def pyod(x: Rows, task: Task, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
     """PyOD's AutoEncoder with standardising, batch normalisation, dropout and weight decay switched off.
 
     Three things of it cannot be chosen: the output has no sigmoid, the code passes a ReLU, the initialisation
@@ -173,28 +183,30 @@ def pyod(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
         preprocessing=False,
         lr=LEARNING_RATE,
         epoch_num=epochs,
-        batch_size=BATCH,
+        batch_size=task.batch,
         device=torch.device("cpu"),
         random_state=seed,
         optimizer_params={"weight_decay": 0.0},
-        hidden_neuron_list=list(WIDTHS[1:]),
+        hidden_neuron_list=list(task.widths[1:]),
         batch_norm=False,
         dropout_rate=0.0,
     ).fit(x)
 
 
-def isthmus(x: Rows, epochs: int, seed: int, on_epoch: OnEpoch) -> None:
-    """isthmus with its default settings but for the sizes; the whole `fit`, whatever it does."""
+def isthmus(
+    x: Rows, task: Task, epochs: int, seed: int, on_epoch: OnEpoch, *, verbose: bool = False, **settings: Any
+) -> None:
+    """isthmus with its default settings but for the sizes and `settings`; the whole `fit`, whatever it does."""
     from isthmus import Autoencoder, presets
 
     recipe = presets.autoencoder(
-        latent_dim=WIDTHS[-1],
-        hidden_dims=WIDTHS[1:-1],
+        latent_dim=task.widths[-1],
+        hidden_dims=task.widths[1:-1],
         epochs=epochs,
-        batch_size=BATCH,
-        validation_fraction=0.0,
+        batch_size=task.batch,
+        **settings,
     )
-    model = Autoencoder(recipe, random_state=seed).fit(x)
+    model = Autoencoder(recipe, random_state=seed, verbose=verbose).fit(x)
     # Its learning rate falls to zero over the epochs that were asked for, so only the last epoch is a result.
     on_epoch(epochs, lambda rows: np.asarray(model.reconstruct(rows), np.float32))
 
@@ -204,7 +216,8 @@ SIDES: dict[str, Train] = {
     "textbook-tensors": textbook_tensors,
     "pythae": pythae,
     "pyod": pyod,
-    "isthmus": isthmus,
+    # Like the others it trains on all 60,000 rows, none held out.
+    "isthmus": partial(isthmus, validation_fraction=0.0),
 }
 TAKES_BYTES = frozenset({"textbook"})
 
@@ -253,7 +266,7 @@ def measure(side: str, data: Path, epochs: int, seed: int) -> Result:
         with clock.paused():
             result.history.append(Epoch(epoch, wall, process, squared_error(reconstruct, x_test)))
 
-    SIDES[side](train_images if side in TAKES_BYTES else x_train, epochs, seed, on_epoch)
+    SIDES[side](train_images if side in TAKES_BYTES else x_train, TASK, epochs, seed, on_epoch)
     result.rows_per_second = len(x_train) * epochs / result.history[-1].wall
     result.peak_mib = peak_mib() - peak
     return result

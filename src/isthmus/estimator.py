@@ -22,6 +22,7 @@ from isthmus.data.sources import Rows, as_rows
 from isthmus.errors import DataError, RecipeError, check_integer, explain, unknown_name
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
+from isthmus.seeds import derive
 from isthmus.training import CheckpointStore, History, choose_progress, runtime, train
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -165,7 +166,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             validation = _batch(scaling.forward(rows.values[held_out.numpy()]), _part(condition, held_out), device)
         with (
             runtime.threads(recipe.training.threads),
-            runtime.seeded(recipe.training.seed, torch.device("cpu")),
+            runtime.seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")),
         ):
             composition = recipe.build(schema)
             composition.initialise_output(*_moments(data.x))
@@ -224,7 +225,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         values, condition = self._rows(X, condition)
         scores = []
         for batch, real in self._blocks(self.scaling_.forward(values), condition):
-            generator = torch.Generator(batch.x.device).manual_seed(0)
+            generator = torch.Generator(batch.x.device).manual_seed(derive(0, "scores"))
             draw = Draw(SCORE_SAMPLES, generator, shared=True)
             if "kl" not in self.recipe_.code.provides:
                 draw = Draw()
@@ -260,7 +261,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if random_state is None:
             generator.seed()
         else:
-            generator.manual_seed(random_state)
+            generator.manual_seed(derive(random_state, "samples"))
         codes = self.composition_.code.prior((n, self._n_features_out), generator)
         if codes is None:
             raise RecipeError(
@@ -306,7 +307,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.recipe_.corruption is None:
             raise RecipeError("this recipe has no corruption; try presets.denoising")
         batch = Batch(torch.from_numpy(self.scaling_.forward(values)))
-        seen = self.recipe_.corruption(batch, torch.Generator().manual_seed(random_state))
+        seen = self.recipe_.corruption(batch, torch.Generator().manual_seed(derive(random_state, "corruption")))
         return self.scaling_.inverse(seen.x.numpy())
 
     # ---- on disk -----------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from isthmus.schema import Batch
+from isthmus.seeds import derive
 
 
 def split(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ def split(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     held_out = round(rows * fraction)
     if fraction > 0 and rows >= 4:
         held_out = min(max(held_out, 1), rows - 2)
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(derive(seed, "split")))
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
@@ -51,7 +51,7 @@ class Loader:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start` on."""
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
         order = torch.randperm(self.data.rows, generator=generator).to(self.data.x.device)
         for rows in order.tensor_split(self.steps)[start:]:
             yield take(self.data, rows)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from isthmus.errors import TrainingError
 from isthmus.objectives import Forward, Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch
+from isthmus.seeds import derive
 from isthmus.training import runtime
 from isthmus.training.checkpoint import CheckpointStore
 from isthmus.training.history import History
@@ -130,7 +130,7 @@ class Run:
         """
         if self.validation is None:
             return {}
-        generator = torch.Generator(self.device).manual_seed(self.settings.seed)
+        generator = torch.Generator(self.device).manual_seed(derive(self.settings.seed, "validation"))
         weights = self.objective.weights(1.0)
         sums: dict[str, float] = {}
         self.composition.eval()
@@ -284,7 +284,7 @@ def train(
     """
     progress = progress or Silent()
     device = data.x.device
-    seed = int(np.random.SeedSequence([settings.seed, 1]).generate_state(1)[0])
+    seed = derive(settings.seed, "training")
     with runtime.threads(settings.threads), runtime.seeded(seed, device):
         composition.train()
         run = Run(composition, objective, settings, data, validation)
