@@ -92,8 +92,8 @@ SIDES: dict[str, Train] = {
     "DataLoader(TensorDataset)": textbook_tensors,
     "pythae": pythae,
     "PyOD": pyod,
-    # Progress, history and early stopping are on; it has as much patience as others have epochs.
-    "isthmus": partial(isthmus, verbose=True, validation_fraction=VALIDATION_FRACTION),
+    # Progress, history and early stopping are on, with the patience for every epoch, so that none is left out.
+    "isthmus": partial(isthmus, verbose=True, validation_fraction=VALIDATION_FRACTION, patience=100),
 }
 
 

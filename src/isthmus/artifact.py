@@ -140,9 +140,7 @@ def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torc
             f"model.safetensors of {str(folder)!r} does not fit its recipe: {wrong} has shape {got.get(wrong)}, "
             f"expected {expected.get(wrong)}"
         )
-    with torch.random.fork_rng(devices=[]):
-        composition = recipe.build(schema)
-    composition.load_state_dict(weights)
+    composition.load_state_dict(weights, assign=True)
     return composition.eval()
 
 

@@ -134,6 +134,13 @@ class Composition(nn.Module):
         columns = forward.batch.wanted[0].numel() if mask is None else mask.flatten(1).sum(1)
         return -cost - self.likelihood.constant * columns
 
-    def initialise_output(self, mean: Tensor, variance: Tensor) -> None:
-        """Let the untrained decoder give the training rows' mean: `mean` and `variance` are `(*shape)`."""
-        self.network.set_output_bias(self.likelihood.output_bias(mean, variance))
+    @torch.no_grad()
+    def initialise(self, batch: Batch) -> None:
+        """Set the initial weights by some training rows; the untrained decoder then gives their mean.
+
+        The decoder is set by sampled latents: the noise is part of what it gets in training.
+        """
+        features = self.network.calibrate_encoder(batch, self.code.features_std)
+        self.network.calibrate_decoder(self.code(features, Draw()).z, batch)
+        wanted = batch.wanted
+        self.network.set_output_bias(self.likelihood.output_bias(wanted.mean(0), wanted.var(0, correction=0)))

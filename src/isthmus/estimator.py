@@ -164,12 +164,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         validation = None
         if len(held_out):
             validation = _batch(scaling.forward(rows.values[held_out.numpy()]), _part(condition, held_out), device)
-        with (
-            runtime.threads(recipe.training.threads),
-            runtime.seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")),
-        ):
+        with runtime.seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")):
             composition = recipe.build(schema)
-            composition.initialise_output(*_moments(data.x))
+            composition.initialise(_spread(data, _INITIAL_ROWS).to(torch.device("cpu")))
             composition.to(device)
         folder = resume_from if resume_from is not None else checkpoint
         store = None if folder is None else CheckpointStore(Path(folder), _digest(recipe, rows, condition))
@@ -353,7 +350,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _blocks(self, x: Floats, condition: Any = None) -> Iterator[tuple[Batch, int]]:
         """Yield padded blocks of scaled rows, and how many rows of each are real; without gradients."""
         device = next(self.composition_.parameters()).device
-        with torch.no_grad(), runtime.threads(self.recipe_.training.threads):
+        with torch.no_grad(), runtime.threads(self.recipe_.training.threads, self.composition_, BLOCK):
             for start in range(0, len(x), BLOCK):
                 rows = torch.from_numpy(x[start : start + BLOCK])
                 told = None if condition is None else torch.from_numpy(condition[start : start + BLOCK])
@@ -432,8 +429,7 @@ def _part(condition: Any, rows: Tensor) -> Any:
 
 
 def _batch(x: Floats, condition: Any, device: torch.device) -> Batch:
-    told = None if condition is None else torch.from_numpy(condition).to(device)
-    return Batch(torch.from_numpy(x).to(device), condition=told)
+    return Batch(torch.from_numpy(x), condition=None if condition is None else torch.from_numpy(condition)).to(device)
 
 
 def _pad(rows: Tensor) -> Tensor:
@@ -441,14 +437,15 @@ def _pad(rows: Tensor) -> Tensor:
     return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
 
 
-# Rows that the starting guess is averaged over; more would not change it visibly.
-_MOMENT_ROWS = 10_000
+# Rows that set the initial weights; more would not change them visibly.
+_INITIAL_ROWS = 1024
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance by column, over rows spread evenly through the data."""
-    sample = x[:: max(1, len(x) // _MOMENT_ROWS)].cpu()
-    return sample.mean(0), sample.var(0, correction=0)
+def _spread(data: Batch, rows: int) -> Batch:
+    """Return about `rows` rows from all over the data, which may be sorted."""
+    step = max(1, data.rows // rows)
+    told = None if data.condition is None else data.condition[::step][:rows]
+    return Batch(data.x[::step][:rows], condition=told)
 
 
 def _digest(recipe: Recipe, rows: Rows, condition: Any) -> str:

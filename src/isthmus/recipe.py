@@ -41,11 +41,13 @@ class Training:
     Args:
         epochs: passes over the training rows; "auto" takes as many as give about 5,000 steps, 3 to 300.
         batch_size: rows in a step; "auto" is 256, or all training rows if there are fewer.
-        learning_rate: the highest rate of Adam; it is reached after the warm-up and falls to zero as a cosine.
-        warmup: share of the steps in which the rate rises linearly.
+        learning_rate: the highest rate of Adam.
+        schedule: what the rate does after the warm-up: "linear" stays, and falls to zero linearly over the last
+            two fifths of the steps; "cosine" falls to zero as a cosine; "constant" stays.
+        warmup_steps: steps in which the rate rises linearly, though never more than a quarter of all.
         betas: Adam's decay rates of the first and second moment.
         weight_decay: decoupled weight decay (AdamW), on matrices only.
-        clip: a step's gradient norm is limited to this many times its running average; None for no limit.
+        clip: a step's gradient norm is limited to this many times its running average; null for no limit.
         validation_fraction: share of the rows held out for early stopping and model selection.
         patience: epochs without a better validation loss after which training stops; None to never stop.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N", "mps".
@@ -59,10 +61,11 @@ class Training:
     epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
     learning_rate: float = 3e-3
-    warmup: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.99)
+    schedule: str = "linear"
+    warmup_steps: int = 40
+    betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
-    clip: float | None = 10.0
+    clip: float | None = 2.0
     validation_fraction: float = 0.1
     patience: int | None = 20
     device: str = "auto"
@@ -77,7 +80,8 @@ class Training:
             if getattr(self, name) != "auto":
                 check_integer(f"training.{name}", getattr(self, name))
         check_number("training.learning_rate", self.learning_rate, 0.0, 10.0, open_low=True)
-        check_number("training.warmup", self.warmup, 0.0, 1.0)
+        check_choice("training.schedule", self.schedule, ["linear", "cosine", "constant"])
+        check_integer("training.warmup_steps", self.warmup_steps, 0)
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
             raise RecipeError("training.betas: " + explain("two numbers", repr(self.betas), "(0.9, 0.99)"))
         object.__setattr__(self, "betas", tuple(self.betas))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from isthmus.errors import ArtifactError, DataError, explain, unknown_name
@@ -130,6 +131,11 @@ class Batch:
     def replace(self, **changes: Any) -> Batch:
         """Return a copy with other fields."""
         return dataclasses.replace(self, **changes)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return self.replace(**{name: None if part is None else part.to(device) for name, part in parts.items()})
 
     def repeat(self, times: int) -> Batch:
         """Return the rows `times` over, the whole batch first: the layout of several samples of the latent."""

@@ -1,7 +1,7 @@
 """Seeds for each purpose, derived from one.
 
-Two streams from the same seed are the same numbers: noise drawn with the seed of the initial weights is the weights, and
-a network is far from average on it.
+Two streams from the same seed are the same numbers: noise drawn with the seed of the initial weights is the weights,
+and a network is far from average on it.
 """
 
 from __future__ import annotations

@@ -64,6 +64,8 @@ class Code(nn.Module, ABC):
     """Features in, latents out."""
 
     latent_dim: int
+    features_std: float = 0.5
+    """Standard deviation of the features that training starts from."""
 
     @abstractmethod
     def forward(self, features: Tensor, draw: Draw | None = None) -> CodeOutput:

@@ -54,6 +54,8 @@ class Gaussian(CodeSpec):
 class GaussianCode(Code):
     """The code that `Gaussian` describes: features are the mean, then the log-variance."""
 
+    features_std = 0.1  # close to the prior, so that the rate does not drown the first steps
+
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim

@@ -136,18 +136,57 @@ def _check_finite(array: Array, names: tuple[str, ...] | None) -> None:
     )
 
 
-def read(path: str | Path) -> Rows:
+def read(path: str | Path, drop: tuple[str, ...] = ()) -> Rows:
     """Read a file: .npy, .npz, .csv, .tsv, .parquet or idx, each also with .gz.
 
-    An .npz with several arrays takes the name of one after a hash sign: ``images.npz#x_train``.
+    Args:
+        path: the file. An .npz with several arrays takes the name of one after a hash sign: ``images.npz#x_train``.
+        drop: columns of a table to leave out.
 
     Raises:
         DataError: if it is missing, empty, damaged, or of another kind.
     """
-    text, _, key = str(path).partition("#")
-    file = Path(text) if not Path(str(path)).exists() else Path(str(path))
-    if file == Path(str(path)):
-        key = ""
+    loaded = _load(path)
+    if not isinstance(loaded, pa.Table):
+        if drop:
+            raise DataError(f"--drop {drop[0]}: " + explain("a table with columns", f"{str(path)!r}", "no --drop"))
+        return Rows(loaded)
+    for name in drop:
+        if name not in loaded.column_names:
+            raise DataError("--drop: " + unknown_name("column", name, loaded.column_names))
+    return _from_frame(nw.from_native(loaded.drop_columns(list(drop)), eager_only=True))
+
+
+def read_labels(path: str | Path, column: str | None = None) -> Array:
+    """Read one label for each row `(rows,)`, numbers or text: a file of one column, or a column of a table.
+
+    Raises:
+        DataError: as `read`, and if there is more than one column to choose from.
+    """
+    loaded = _load(path)
+    if isinstance(loaded, pa.Table):
+        if column is None and loaded.num_columns != 1:
+            raise DataError(
+                explain("one column of labels", f"{loaded.num_columns}", "the name of a column of the data itself")
+            )
+        name = loaded.column_names[0] if column is None else column
+        if name not in loaded.column_names:
+            raise DataError(unknown_name("column", name, loaded.column_names))
+        return np.asarray(loaded[name].to_pylist())
+    if column is not None:
+        raise DataError(f"--labels: there is neither a file nor a column {column!r}; {str(path)!r} has no columns")
+    labels: Array = loaded.squeeze()
+    if labels.ndim != 1:
+        raise DataError(explain("one label for each row", f"shape {loaded.shape}", "another array"))
+    return labels
+
+
+def _load(path: str | Path) -> Any:
+    """Return what a file holds: an array, or an Arrow table."""
+    file, key = Path(str(path)), ""
+    if not file.exists():
+        text, _, key = str(path).partition("#")
+        file = Path(text)
     if not file.exists():
         raise DataError(f"there is no file {str(file)!r}; try the full path, or `ls` to see what is there")
     if file.is_dir():
@@ -163,15 +202,7 @@ def read(path: str | Path) -> Rows:
         raise
     except PermissionError:
         raise DataError(f"the file {str(file)!r} may not be read; try `ls -l` to see whose it is") from None
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        struct.error,
-        zipfile.BadZipFile,
-        pa.ArrowException,
-    ) as error:
+    except (OSError, EOFError, ValueError, KeyError, struct.error, zipfile.BadZipFile, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"the file {str(file)!r} cannot be read as {_kind(file)}: {reason}") from None
 
@@ -192,18 +223,18 @@ def _kind(file: Path) -> str:
     return Path(name).suffix
 
 
-def _reader(file: Path) -> Callable[[Any, Path, str], Rows]:
+def _reader(file: Path) -> Callable[[Any, Path, str], Any]:
     kind = _kind(file)
     if kind not in READERS:
         raise DataError(f"{str(file)!r}: " + unknown_name("kind of file", kind or "(no suffix)", READERS))
     return READERS[kind]
 
 
-def _read_npy(stream: Any, file: Path, key: str) -> Rows:
-    return Rows(np.lib.format.read_array(stream, allow_pickle=False))
+def _read_npy(stream: Any, file: Path, key: str) -> Any:
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _read_npz(stream: Any, file: Path, key: str) -> Rows:
+def _read_npz(stream: Any, file: Path, key: str) -> Any:
     with np.load(stream, allow_pickle=False) as archive:
         if not hasattr(archive, "files"):
             raise DataError(f"the file {str(file)!r} is no .npz archive")
@@ -217,35 +248,35 @@ def _read_npz(stream: Any, file: Path, key: str) -> Rows:
             key = names[0]
         if key not in names:
             raise DataError(f"{str(file)!r}: " + unknown_name("array", key, names))
-        return Rows(archive[key])
+        return archive[key]
 
 
-def _read_csv(stream: Any, file: Path, key: str, delimiter: str = ",") -> Rows:
+def _read_csv(stream: Any, file: Path, key: str, delimiter: str = ",") -> Any:
     from pyarrow import csv
 
     head = stream.readline(1 << 20).decode("utf-8", errors="replace").strip().split(delimiter)
     stream.seek(0)
     options = csv.ReadOptions(autogenerate_column_names=all(_is_number(cell) for cell in head))
     table = csv.read_csv(stream, options, csv.ParseOptions(delimiter=delimiter))
-    return _from_table(table)
+    return _unique_names(table)
 
 
-def _read_tsv(stream: Any, file: Path, key: str) -> Rows:
+def _read_tsv(stream: Any, file: Path, key: str) -> Any:
     return _read_csv(stream, file, key, delimiter="\t")
 
 
-def _read_parquet(stream: Any, file: Path, key: str) -> Rows:
+def _read_parquet(stream: Any, file: Path, key: str) -> Any:
     from pyarrow import parquet
 
-    return _from_table(parquet.read_table(stream))
+    return _unique_names(parquet.read_table(stream))
 
 
-def _from_table(table: pa.Table) -> Rows:
+def _unique_names(table: pa.Table) -> pa.Table:
     names = table.column_names
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(explain("a name of its own for each column", f"{twice} more than once", "renaming them"))
-    return _from_frame(nw.from_native(table, eager_only=True))
+    return table
 
 
 def _is_number(cell: str) -> bool:
@@ -260,7 +291,7 @@ def _is_number(cell: str) -> bool:
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def _read_idx(stream: Any, file: Path, key: str) -> Rows:
+def _read_idx(stream: Any, file: Path, key: str) -> Any:
     zeros, code, axes = struct.unpack(">HBB", stream.read(4))
     if zeros != 0 or code not in _IDX_TYPES or not axes:
         raise DataError(f"the file {str(file)!r} is no idx file: its first bytes are {zeros:04x} {code:02x} {axes:02x}")
@@ -270,10 +301,10 @@ def _read_idx(stream: Any, file: Path, key: str) -> Rows:
     wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(data) != wanted:
         raise DataError(f"the file {str(file)!r} states {wanted} bytes of values and has {len(data)}; it is damaged")
-    return Rows(np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False))
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-READERS: dict[str, Callable[[Any, Path, str], Rows]] = {
+READERS: dict[str, Callable[[Any, Path, str], Any]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".csv": _read_csv,

@@ -53,6 +53,17 @@ class Network(nn.Module, ABC):
     def decode(self, z: Tensor, batch: Batch) -> Tensor:
         """Return the likelihood's parameters `(rows, parameters, *row)` for latents `(rows, latent, *positions)`."""
 
+    def calibrate_encoder(self, batch: Batch, std: float) -> Tensor:
+        """Set the encoder's initial weights by the data and return the features of the batch.
+
+        A network that can, centres each layer's pre-activations on these rows and scales them to a standard deviation
+        of one half, and its features to `std`. This default leaves the weights as they are.
+        """
+        return self.encode(batch)
+
+    def calibrate_decoder(self, z: Tensor, batch: Batch) -> None:
+        """Set the decoder's initial weights by latents of the batch, as `calibrate_encoder` does the encoder's."""
+
     @abstractmethod
     def set_output_bias(self, bias: Tensor) -> None:
         """Start from a constant guess: `bias` is `(parameters, *row)`, usually from the mean of the training rows."""

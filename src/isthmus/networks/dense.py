@@ -29,6 +29,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 # enough to them), Glorot and Bengio 2010 for the saturating ones, Klambauer et al. 2017 for selu.
 GAINS = {"selu": 1.0, "tanh": 5.0 / 3.0, "sigmoid": 1.0}
 HE_GAIN = math.sqrt(2.0)
+# Measured on Fashion-MNIST and MNIST, each beside He's initialisation: smaller or larger by a factor of two is as good,
+# and an output layer that starts small leaves the first steps to the mean row.
+HIDDEN_STD = 0.5
+OUTPUT_SCALE = 0.1
+# A QR decomposition of larger matrices would take longer than it saves.
+_LARGEST_ORTHOGONAL = 4096
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,24 @@ class Block(nn.Module):
             if self.residual and inputs != outputs:
                 self.shortcut = nn.Linear(inputs, outputs, bias=False)
 
+    def calibrate(self, x: Tensor, shift: Tensor | None, std: float) -> None:
+        """Make the pre-activations of `x` zero on average and of standard deviation `std`.
+
+        Orthogonal directions (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) scaled by the data (Mishkin and Matas
+        2016, https://arxiv.org/abs/1511.06422). Centring through the bias takes the rows' common part, which would
+        otherwise be most of every unit's input, out of the way.
+        """
+        if self.tied_to:
+            return
+        if min(self.weight.shape) <= _LARGEST_ORTHOGONAL:
+            nn.init.orthogonal_(self.weight)
+        y = F.linear(x, self.weight) + (0 if shift is None else shift)
+        mean = y.mean(0)
+        scale = std / (y - mean).square().mean().sqrt().clamp_min(1e-6).item()
+        scale = min(scale, 1e3)  # rows that hardly differ are no reason for huge weights
+        self.weight.mul_(scale)
+        self.bias.copy_(-mean * scale)
+
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         weight = self.tied_to[0].weight.t() if self.tied_to else self.weight
         h = F.linear(x, weight, self.bias)
@@ -191,6 +215,23 @@ class DenseNetwork(Network):
         for block in reversed(self.decoder):
             h, shift = block(h, shift), None
         return h.view(h.shape[0], self.parameters_per_value, *self.row)
+
+    def calibrate_encoder(self, batch: Batch, std: float) -> Tensor:
+        h = batch.x.flatten(1)
+        shift = None if self.encoder_condition is None else self.encoder_condition(batch.condition)
+        for depth, block in enumerate(self.encoder):
+            block.calibrate(h, shift, std if depth == len(self.encoder) - 1 else HIDDEN_STD)  # type: ignore[operator]
+            h, shift = block(h, shift), None
+        return h
+
+    def calibrate_decoder(self, z: Tensor, batch: Batch) -> None:
+        shift = None if self.decoder_condition is None else self.decoder_condition(batch.condition)
+        h = z
+        for block in reversed(self.decoder):
+            block.calibrate(h, shift, HIDDEN_STD)  # type: ignore[operator]
+            if block is self.decoder[0] and not block.tied_to:
+                block.weight.mul_(OUTPUT_SCALE)  # type: ignore[operator]
+            h, shift = block(h, shift), None
 
     def set_output_bias(self, bias: Tensor) -> None:
         output: Block = self.decoder[0]  # type: ignore[assignment]

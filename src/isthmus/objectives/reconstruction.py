@@ -33,7 +33,7 @@ def sum_observed(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 # A pixel that is constant in the training rows would ask for an infinite logit.
-_LOGIT_MARGIN = 1e-3
+_LOGIT_MARGIN = 1e-2
 
 
 def _logit(mean: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class NormalLikelihood(nn.Module):
             self.log_variance = nn.Parameter(start)
         else:
             fixed = float(spec.variance) if isinstance(spec.variance, float | int) else 1.0
-            self.register_buffer("log_variance", start + math.log(fixed), persistent=False)
+            self.register_buffer("log_variance", start + math.log(fixed))
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         if self.by_row:

@@ -285,7 +285,7 @@ def train(
     progress = progress or Silent()
     device = data.x.device
     seed = derive(settings.seed, "training")
-    with runtime.threads(settings.threads), runtime.seeded(seed, device):
+    with runtime.threads(settings.threads, composition, int(settings.batch_size)), runtime.seeded(seed, device):
         composition.train()
         run = Run(composition, objective, settings, data, validation)
         if resume and store is not None:
@@ -295,8 +295,7 @@ def train(
         try:
             reason = _epochs(run, progress, store)
         except KeyboardInterrupt:
-            if store is not None:
-                warnings.warn("interrupted; the best weights so far are kept", RuntimeWarning, stacklevel=2)
+            warnings.warn("interrupted; the best weights so far are kept", RuntimeWarning, stacklevel=2)
         except TrainingError as error:
             reason = f"stopped: {error}"
             if not run.state.best_epoch:

@@ -12,6 +12,10 @@ from isthmus.recipe import Training
 
 # Bytes of a cache line and of the widest vector register: every parameter begins on one.
 _ALIGNMENT = 64
+# Share of the steps in which the "linear" schedule falls to zero.
+_DECAY_SHARE = 0.4
+# How fast the running average of the gradient norm follows.
+_NORM_RATE = 0.05
 
 
 class FlatParameters:
@@ -42,7 +46,7 @@ class FlatParameters:
                 parameter.grad = self.gradients[view].view_as(parameter)
 
     def release(self) -> None:
-        """Give the parameters memory of their own again and drop the gradients, so that copies and pickles are small."""
+        """Give the parameters memory of their own again and drop the gradients, so that pickles are small."""
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()
             parameter.grad = None
@@ -51,16 +55,14 @@ class FlatParameters:
 class Optimiser:
     """Adam with decoupled weight decay for one owner of parameters.
 
-    The rate rises linearly over `warmup` of the steps and falls to zero as a cosine. A step whose gradient norm exceeds
-    `clip` times the running average is scaled down to that: an average needs no unit, where a fixed limit would depend
-    on the number of columns.
+    A step whose gradient norm exceeds `clip` times the running average is scaled down to that: an average needs no
+    unit, where a fixed limit would depend on the number of columns.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], settings: Training, steps: int) -> None:
         self.flat = FlatParameters(parameters)
         self.settings = settings
         self.steps = max(1, steps)
-        self.warmup_steps = settings.warmup * self.steps
         self.rate_scale = 1.0
         self.norm_average = 0.0
         pieces = [(self.flat.values, self.flat.gradients)]
@@ -82,11 +84,14 @@ class Optimiser:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        if step < self.warmup_steps:
-            share = (step + 1) / (self.warmup_steps + 1)
-        else:
-            progress = (step - self.warmup_steps) / max(1.0, self.steps - self.warmup_steps)
-            share = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        warmup = min(self.settings.warmup_steps, self.steps // 4)
+        share = min(1.0, (step + 1) / max(1, warmup))
+        if step >= warmup:
+            left = (self.steps - step) / self.steps
+            if self.settings.schedule == "linear":
+                share = min(1.0, left / _DECAY_SHARE)
+            elif self.settings.schedule == "cosine":
+                share = 0.5 * (1.0 - math.cos(math.pi * left * self.steps / max(1, self.steps - warmup)))
         return self.settings.learning_rate * self.rate_scale * share
 
     def zero_grad(self) -> None:
@@ -114,7 +119,7 @@ class Optimiser:
             limit = times * self.norm_average if self.norm_average else value
             if value > limit:
                 self.flat.gradients.mul_(limit / value)
-            self.norm_average = 0.98 * self.norm_average + 0.02 * min(value, limit) if self.norm_average else value
+            self.norm_average += _NORM_RATE * (min(value, limit) - self.norm_average) if self.norm_average else value
         elif self.norm_average:
             self.flat.gradients.mul_((times * self.norm_average / norm).clamp(max=1.0))
 

@@ -50,11 +50,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+# Products of weights and rows in one pass below which a second thread costs more than it brings, and a busy machine
+# makes every step wait for it.
+_WORK_FOR_THREADS = 10_000_000
+
+
 @contextlib.contextmanager
-def threads(setting: int | str) -> Iterator[None]:
-    """Cap torch's CPU threads inside the block and put the number back afterwards."""
+def threads(setting: int | str, module: torch.nn.Module, rows: int) -> Iterator[None]:
+    """Set torch's CPU threads inside the block and put the number back afterwards.
+
+    "auto" is what the machine gives the process, and one thread for a small network.
+
+    Args:
+        setting: `Training.threads`.
+        module: what computes.
+        rows: in one pass.
+    """
     before = torch.get_num_threads()
-    wanted = min(before, available_cpus()) if setting == "auto" else int(setting)
+    if setting == "auto":
+        work = rows * sum(parameter.numel() for parameter in module.parameters())
+        wanted = min(before, available_cpus()) if work >= _WORK_FOR_THREADS else 1
+    else:
+        wanted = int(setting)
     torch.set_num_threads(wanted)
     try:
         yield

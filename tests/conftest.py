@@ -1,0 +1,52 @@
+"""Settings and fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+# The same examples at every run: a suite that fails now and then is read by nobody.
+hypothesis.settings.register_profile(
+    "isthmus",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("isthmus")
+
+
+def global_state() -> tuple[object, ...]:
+    """Return the states of every global random generator, comparable with ==."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (this is what must not change)
+    return (torch.get_rng_state().numpy().tobytes(), name, np.asarray(keys).tobytes(), *rest, random.getstate())
+
+
+@pytest.fixture
+def generators_untouched() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context that fails if what runs inside it moves a global random generator."""
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        before = global_state()
+        yield
+        assert global_state() == before, "a global random generator was moved"
+
+    return context
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240607)

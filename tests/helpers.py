@@ -1,0 +1,251 @@
+"""What several test files need: small data, small recipes, and every registered part in every setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from isthmus.codes import CODES, Draw
+from isthmus.composition import Composition
+from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
+from isthmus.errors import RecipeError
+from isthmus.networks import NETWORKS
+from isthmus.objectives import LIKELIHOODS, TERMS, Forward, Likelihood, LikelihoodSpec, Linear, Normal, WeightedTerm
+from isthmus.recipe import Recipe
+from isthmus.schema import Batch, Schema
+
+COLUMNS = 6
+
+
+def rows(
+    count: int = 96, columns: int = COLUMNS, support: str = "unit", seed: int = 0, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Return rows that two hidden causes explain, so that a narrow code can learn them.
+
+    `support` is what a likelihood asks for: "unit", "binary" or "real" (columns of unlike scales and offsets).
+    """
+    rng = np.random.default_rng(seed)
+    causes = rng.standard_normal((count, 2))
+    mix = np.random.default_rng(99).standard_normal((2, columns))
+    x = causes @ mix + 0.1 * rng.standard_normal((count, columns))
+    if support == "real":
+        x = 5.0 * np.arange(columns) + x * 2.0 ** (np.arange(columns) - 2)
+    else:
+        x = 1.0 / (1.0 + np.exp(-x))
+        if support == "binary":
+            x = (x > 0.5).astype(float)
+    return x.reshape(count, *shape) if shape else x
+
+
+def small(recipe: Recipe, **training: Any) -> Recipe:
+    """Return the recipe with a small network and a short training."""
+    changes: dict[str, Any] = {f"training.{name}": value for name, value in training.items()}
+    if getattr(recipe.network, "hidden_dims", None) == "auto":
+        changes["network.hidden_dims"] = (8,)
+    if recipe.code.latent_dim == "auto":
+        changes["code.latent_dim"] = 3
+    return recipe.replace({"training.epochs": 3, "training.batch_size": 32, "training.patience": None, **changes})
+
+
+def support_of(recipe: Recipe) -> str:
+    """Return the support of the recipe's likelihood, "unit" where it is chosen by the data."""
+    likelihood = recipe.objective.likelihood
+    return likelihood.support if isinstance(likelihood, LikelihoodSpec) else "unit"
+
+
+def build(recipe: Recipe, x: np.ndarray, condition_dim: int = 0, seed: int = 0) -> Composition:
+    """Return the untrained composition for some rows; torch's global generator is left alone."""
+    schema = Schema.of(x, None, condition_dim)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return recipe.resolve(schema, len(x)).build(schema)
+
+
+def batch_of(x: np.ndarray, condition_dim: int = 0) -> Batch:
+    """Return rows as they are as a batch, with a condition if asked."""
+    told = torch.randn(len(x), condition_dim, generator=torch.Generator().manual_seed(7)) if condition_dim else None
+    return Batch(torch.from_numpy(x.astype(np.float32)), condition=told)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(samples: int = 1, seed: int = 0) -> Draw:
+    return Draw(samples, generator(seed))
+
+
+@dataclasses.dataclass
+class Latents:
+    """A code's output with chosen numbers."""
+
+    mean: torch.Tensor
+    z: torch.Tensor | None = None
+    quantities: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    indices: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.z is None:
+            self.z = self.mean
+
+
+def forward_of(code: Latents, x: torch.Tensor | None = None, encode: Any = None) -> Forward:
+    """Return a `Forward` for a term that reads no more than the code's output, the rows and the encoder."""
+    x = torch.zeros(len(code.mean), 1) if x is None else x
+    batch = Batch(x)
+    return Forward(batch, batch, code, x, torch.zeros(len(x)), encode or (lambda values: code.mean))
+
+
+# ---- every part in every setting ---------------------------------------------------------------------------------
+
+TABLES: dict[str, dict[str, type[Any]]] = {
+    "network": NETWORKS,
+    "code": CODES,
+    "corruption": CORRUPTIONS,
+    "likelihood": LIKELIHOODS,
+    "term": TERMS,
+}
+# Settings that neither a default nor a refusal reveals.
+MORE: dict[type[Any], list[dict[str, Any]]] = {
+    Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
+    GaussianNoise: [{"std": (0.05, 0.2)}],
+    Normal: [{"variance": 0.5}],
+    SaltAndPepper: [{"low": 0.0, "high": 1.0}],
+}
+# What a part cannot be made without, or is too large without.
+LEAST: dict[str, Any] = {"hidden_dims": (8, 5), "latent_dim": 3, "parts": (Mask(0.1), GaussianNoise(0.1))}
+
+
+def least(cls: type[Any]) -> Any:
+    """Return the smallest instance of a part."""
+    return cls(**{f.name: LEAST[f.name] for f in dataclasses.fields(cls) if f.name in LEAST})
+
+
+def settings_of(cls: type[Any]) -> Iterator[Any]:
+    """Yield a part with each setting changed in turn.
+
+    A new setting is found by being there: a refusal lists the choices and the range of what it refuses.
+    """
+    first = least(cls)
+    yield first
+    for field in dataclasses.fields(cls):
+        if field.name in LEAST:
+            continue
+        present = getattr(first, field.name)
+        for value in _other_values(first, field.name):
+            if value != present:
+                yield dataclasses.replace(first, **{field.name: value})
+    for more in MORE.get(cls, []):
+        yield dataclasses.replace(first, **more)
+
+
+def _other_values(part: Any, name: str) -> list[Any]:
+    try:
+        dataclasses.replace(part, **{name: _Nonsense()})
+    except RecipeError as error:
+        message = str(error)
+    else:
+        raise AssertionError(f"{type(part).__name__}.{name} takes anything at all")
+    if found := re.search(r"expected one of (.+), got", message):
+        plain = {"None": None, "True": True, "False": False}
+        return [plain.get(text, text) for text in found[1].split(", ")]
+    if found := re.search(r"expected a number in [\[(]([-\w.]+), ([-\w.]+)\]", message):
+        low, high = float(found[1]), float(found[2])
+        return [] if low == float("-inf") else [low + (0.2 if high == float("inf") else 0.2 * (high - low))]
+    return []
+
+
+class _Nonsense:
+    """Not a value of any setting."""
+
+
+PARTS: dict[str, list[Any]] = {
+    axis: [part for cls in table.values() for part in settings_of(cls)] for axis, table in TABLES.items()
+}
+
+
+def random_recipe(rng: np.random.Generator) -> Recipe:
+    """Return a random composition of registered parts; raise `RecipeError` if they do not fit each other."""
+    network, code, likelihood = (pick(rng, PARTS[axis]) for axis in ("network", "code", "likelihood"))
+    corruption: Corruption | None = pick(rng, [None, *PARTS["corruption"]])
+    kinds = [kind for kind in TERMS if rng.random() < 0.4]
+    terms = [pick(rng, [t for t in PARTS["term"] if t.kind == kind]) for kind in kinds]
+    weights = [pick(rng, [0.01, 0.1, Linear(end=0.1, over=0.5)]) for _ in terms]
+    recipe = Recipe(network, code, corruption)
+    objective = dataclasses.replace(
+        recipe.objective,
+        likelihood=likelihood,
+        terms=tuple(WeightedTerm(t, w) for t, w in zip(terms, weights, strict=True)),
+    )
+    return dataclasses.replace(recipe, objective=objective)
+
+
+def pick(rng: np.random.Generator, values: list[Any]) -> Any:
+    return values[int(rng.integers(len(values)))]
+
+
+def fits(recipe: Recipe) -> bool:
+    """Return whether the parts of the recipe fit each other and data of its likelihood's support."""
+    try:
+        x = rows(support=support_of(recipe))
+        recipe.resolve(Schema.of(x), len(x))
+    except RecipeError:
+        return False
+    return True
+
+
+def random_recipes(count: int, seed: int = 0) -> Iterator[Recipe]:
+    """Yield random compositions whose parts fit."""
+    rng = np.random.default_rng(seed)
+    found = 0
+    while found < count:
+        try:
+            recipe = random_recipe(rng)
+        except RecipeError:
+            continue
+        if fits(recipe):
+            found += 1
+            yield recipe
+
+
+def recipe_around(axis: str, part: Any) -> Recipe:
+    """Return a recipe that holds a part, with the first other parts that it fits."""
+    term, likelihood = (part if axis == "term" else None), (part if axis == "likelihood" else None)
+    networks = [part] if axis == "network" else [least(cls) for cls in NETWORKS.values()]
+    codes = [part] if axis == "code" else PARTS["code"]
+    likelihoods = [likelihood] if likelihood else ["auto_error", *PARTS["likelihood"]]
+    for network in networks:
+        for code in codes:
+            for choice in likelihoods:
+                try:
+                    recipe = Recipe(network, code, part if axis == "corruption" else None)
+                    recipe = dataclasses.replace(
+                        recipe,
+                        objective=dataclasses.replace(
+                            recipe.objective, likelihood=choice, terms=(WeightedTerm(term, 0.1),) if term else ()
+                        ),
+                    )
+                except RecipeError:
+                    continue
+                if fits(recipe):
+                    return recipe
+    raise AssertionError(f"no recipe holds {part}")
+
+
+def log_weights(composition: Composition, forward: Forward) -> torch.Tensor:
+    """Return ``log p(x|z) + log p(z) - log q(z|x)``, `(samples, rows)`: the importance weights of a Gaussian code."""
+    code = forward.code
+    log_variance = code.quantities["log_variance"]
+    constant = composition.likelihood.constant * forward.batch.wanted[0].numel()
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(code.z).sum(-1)
+    posterior = torch.distributions.Normal(code.mean, (0.5 * log_variance).exp()).log_prob(code.z).sum(-1)
+    return -forward.reconstruction - constant + prior - posterior
+
+
+def likelihood_of(spec: LikelihoodSpec, row: tuple[int, ...]) -> Likelihood:
+    return spec.build(row)
