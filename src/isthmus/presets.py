@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from isthmus.codes import CodeSpec, Deterministic, Gaussian
 from isthmus.corruptions import Corruption, GaussianNoise
-from isthmus.errors import RecipeError, unknown_name
+from isthmus.errors import RecipeError, check_choice, unknown_name
 from isthmus.networks import Dense
 from isthmus.objectives import (
     Contraction,
@@ -117,6 +117,24 @@ def sparse_kl(latent_dim: LatentDim = "auto", target: float = 0.05, weight: Weig
     )
 
 
+def sparse(latent_dim: LatentDim = "auto", penalty: str = "l1", **settings: Any) -> Recipe:
+    """Return a sparse autoencoder: few latents are active for a row. For features that can be read.
+
+    Args:
+        latent_dim: width of the latent.
+        penalty: "l1" for `sparse_l1`, "kl" for `sparse_kl`.
+        **settings: those of the two, and see the module.
+
+    Example:
+        >>> sparse(latent_dim=64, penalty="kl", target=0.1) == sparse_kl(latent_dim=64, target=0.1)
+        True
+
+    Paper: Ng, Sparse autoencoder, CS294A lecture notes, 2011.
+    """
+    check_choice("penalty", penalty, ["l1", "kl"])
+    return (sparse_l1 if penalty == "l1" else sparse_kl)(latent_dim, **settings)
+
+
 def contractive(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
     """Return the contractive autoencoder: the code is to change little when the row does. For robust features.
 
@@ -165,6 +183,7 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
 PRESETS: dict[str, Callable[..., Recipe]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
+    "sparse": sparse,
     "sparse_l1": sparse_l1,
     "sparse_kl": sparse_kl,
     "contractive": contractive,

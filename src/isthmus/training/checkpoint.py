@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from isthmus.errors import ArtifactError
@@ -40,12 +40,11 @@ class CheckpointStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{FILE}.{os.getpid()}"
         metadata = {"format": str(FORMAT), "digest": self.digest, "state": json.dumps(state)}
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata,
-        )
-        with temporary.open("rb") as file:
+        # Not `save_file`: it leaves temporary files of its own naming behind when the process is killed.
+        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
 
@@ -79,7 +78,9 @@ class CheckpointStore:
         return tensors, state
 
     def remove(self) -> None:
-        """Delete the checkpoint, and its folder if nothing else is in it."""
+        """Delete the checkpoint and what a killed save left, and the folder if nothing else is in it."""
         self.path.unlink(missing_ok=True)
+        for leftover in self.folder.glob(f".{FILE}.*"):
+            leftover.unlink(missing_ok=True)
         if self.folder.exists() and not any(self.folder.iterdir()):
             self.folder.rmdir()
