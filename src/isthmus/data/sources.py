@@ -53,6 +53,8 @@ def as_rows(data: Any) -> Rows:
 
 
 def _from_frame(frame: nw.DataFrame[Any]) -> Rows:
+    if len(frame) == 0:
+        check_values(np.empty((0, max(1, len(frame.columns)))))
     columns = []
     for name in frame.columns:
         column = frame[name]
@@ -193,11 +195,11 @@ def _load(path: str | Path) -> Any:
         raise DataError(explain("a file", f"the folder {str(file)!r}", "one of the files in it"))
     reader = _reader(file)
     try:
-        content = _open(file)
-        if not content.read(1):
-            raise DataError(f"the file {str(file)!r} is empty")
-        content.seek(0)
-        return reader(content, file, key)
+        with _open(file) as content:
+            if not content.read(1):
+                raise DataError(f"the file {str(file)!r} is empty")
+            content.seek(0)
+            return reader(content, file, key)
     except DataError:
         raise
     except PermissionError:

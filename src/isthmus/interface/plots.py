@@ -1,7 +1,7 @@
 """Every picture of the report, as a data URI: mosaics of images in their own pixels, charts in matplotlib.
 
-Charts are made with matplotlib's objects and never with pyplot, whose figures are global. Their paper is transparent and
-their ink a middle grey, so that one picture reads on a light page and on a dark one.
+Charts are made with matplotlib's objects and never with pyplot, whose figures are global. Their paper is transparent
+and their ink a middle grey, so that one picture reads on a light page and on a dark one.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def scatter(points: Array, colours: Sequence[str] | Array, *, labels: tuple[str,
     if numbers:
         bar = figure.colorbar(drawn, ax=axes, shrink=0.7)
         bar.ax.tick_params(colors=INK, labelsize=9)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     if not labels[0]:
@@ -206,14 +206,15 @@ def _dress(axes: Axes) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    for text in axes.legend(frameon=False, labelcolor=INK, fontsize=9).get_texts():
+        text.set_parse_math(False)
 
 
 def _svg(figure: Figure) -> str:
     stream = io.BytesIO()
     # Text stays text: the reader's own fonts draw it, in any script, and the file is a tenth of the size. That
     # matplotlib's font lacks a letter of a column's name is then of no concern.
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "isthmus"}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "isthmus"}
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})

@@ -40,4 +40,4 @@ def fashion_mnist() -> LabelledImages:
             names = tuple(str(name) for name in archive["class_names"])
             return LabelledImages(archive["x"], archive["y"], names)
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"the images that ship with isthmus cannot be read ({error}); try installing it again") from None
+        raise DataError(f"the images inside the package cannot be read ({error}); try to reinstall isthmus") from None
