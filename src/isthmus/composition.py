@@ -68,7 +68,7 @@ class Composition(nn.Module):
 
     def encode(self, batch: Batch, draw: Draw | None = None) -> CodeOutput:
         """Return the code's output for the batch as it is; without a draw the deterministic latent."""
-        output: CodeOutput = self.code(self.network.encode(batch), draw)
+        output: CodeOutput = self.code(self.network.encode(batch.observed()), draw)
         if self.open_latents is not None:
             axis = output.z.ndim - output.mean.ndim + 1
             open_ = torch.arange(output.z.shape[axis], device=output.z.device) < self.open_latents
@@ -100,6 +100,7 @@ class Composition(nn.Module):
             corrupt: whether the encoder sees the corrupted rows.
             generator: where the corruption's randomness comes from; None is torch's generator.
         """
+        batch = batch.observed()
         seen = self.corruption(batch, generator) if corrupt and self.corruption is not None else batch
         code = self.encode(seen, draw)
         samples = code.z.shape[0] if code.z.ndim > code.mean.ndim else 1

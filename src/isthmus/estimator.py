@@ -269,16 +269,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def interpolate(self, start: Any, end: Any, steps: int = 8) -> Floats:
         """Return rows decoded on the straight lines between codes, `(pairs, steps, *shape)`, both ends included."""
         check_integer("steps", steps, 2)
-        first, last = self.transform_array(start), self.transform_array(end)
+        first, last = (self._codes(self._rows(rows)[0]) for rows in (start, end))
         if first.shape != last.shape:
             raise DataError(explain("as many starts as ends", f"{len(first)} and {len(last)}", "equal numbers of rows"))
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[None, :, None]
         codes = first[:, None] * (1 - share) + last[:, None] * share
         return self._decode(codes.reshape(-1, codes.shape[-1])).reshape(len(first), steps, *self.schema_.shape)
-
-    def transform_array(self, X: Any) -> Floats:
-        """Return the codes as an array, whatever `set_output` says."""
-        return self._codes(self._rows(X)[0])
 
     def kl_per_latent(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.

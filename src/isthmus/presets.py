@@ -16,6 +16,7 @@ from isthmus.corruptions import Corruption, GaussianNoise
 from isthmus.errors import RecipeError, check_choice, unknown_name
 from isthmus.networks import Dense
 from isthmus.objectives import (
+    LIKELIHOODS,
     Contraction,
     LikelihoodSpec,
     Linear,
@@ -48,7 +49,10 @@ def _recipe(
         if name not in (*_NETWORK, *_TRAINING, "preprocessing", "likelihood"):
             valid = [*_NETWORK, *_TRAINING, "preprocessing", "likelihood"]
             raise RecipeError(unknown_name("setting", name, valid))
-    objective = Objective(settings.get("likelihood", likelihood))
+    chosen = settings.get("likelihood", likelihood)
+    if isinstance(chosen, str) and chosen in LIKELIHOODS:
+        chosen = LIKELIHOODS[chosen]()
+    objective = Objective(chosen)
     for term in terms:
         objective = objective + term
     return Recipe(

@@ -195,6 +195,7 @@ class Recipe:
             preprocessing=preprocessing,
             training=_resolve_training(self.training, rows),
         )
+        _check_batches(resolved.training, rows, network)
         misfit = network.misfit(resolved.widths(schema))
         if misfit is not None:
             raise RecipeError(misfit)
@@ -374,6 +375,17 @@ def _resolve_training(training: Training, rows: int) -> Training:
     if epochs == "auto":
         epochs = min(300, max(3, round(_STEPS_WANTED / -(-rows // batch_size))))
     return dataclasses.replace(training, batch_size=batch_size, epochs=epochs)
+
+
+def _check_batches(training: Training, rows: int, network: NetworkSpec) -> None:
+    smallest = rows // -(-rows // int(training.batch_size))
+    if smallest < network.minimum_batch:
+        raise RecipeError(
+            f"network.normalisation={getattr(network, 'normalisation', None)}: "
+            + explain(
+                f"batches of {network.minimum_batch} rows or more", f"{smallest}", "layer normalisation, or more rows"
+            )
+        )
 
 
 def _encode(value: Any) -> Any:

@@ -73,11 +73,25 @@ class Schema:
                     f"{hint}; try the columns that the model was trained on"
                 )
             raise DataError(explain(f"rows of shape {shape}{hint}", f"rows of shape {got}", "the training shape"))
+        self._check_units(array)
         if self.names and names and names != self.names:
             missing = [name for name in self.names if name not in names]
             extra = [name for name in names if name not in self.names]
             what = f"missing {missing}, unknown {extra}" if missing or extra else "the same columns in another order"
             raise DataError(explain(f"the training columns {list(self.names)}", what, "X[model.schema_.names]"))
+
+    def _check_units(self, array: np.ndarray) -> None:
+        """Refuse pixels of 0 to 1 where the model knows 0 to 255, and the reverse: every score would be wrong."""
+        pixels = self.dtype in ("uint8", "uint16")
+        given = str(array.dtype)
+        if pixels and self.high > 1 and given.startswith("float") and array.size > 1 and 0 < array.max() <= 1:
+            raise DataError(
+                explain(f"{self.dtype} values, as in training", f"{given} values of at most 1", "the unscaled pixels")
+            )
+        if not pixels and self.in_unit_interval and given in ("uint8", "uint16") and array.max() > 1:
+            raise DataError(
+                explain(f"{self.dtype} values in [0, 1], as in training", f"{given} up to {array.max()}", "X / 255")
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -127,6 +141,13 @@ class Batch:
     def wanted(self) -> Tensor:
         """What the output is compared with."""
         return self.x if self.target is None else self.target
+
+    def observed(self) -> Batch:
+        """Return the batch with zero wherever nothing was observed, whatever stood there."""
+        if self.mask is None:
+            return self
+        x = torch.where(self.mask, self.x, 0.0)
+        return self.replace(x=x, target=None if self.target is None else torch.where(self.mask, self.target, 0.0))
 
     def replace(self, **changes: Any) -> Batch:
         """Return a copy with other fields."""

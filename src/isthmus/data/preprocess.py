@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from isthmus.errors import ArtifactError
+from isthmus.errors import ArtifactError, DataError, explain
 from isthmus.schema import Schema
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -32,7 +32,14 @@ class Scaling(ABC):
         # float64 in between: a large offset would leave float32 no digits for the difference.
         wide = rows.dtype.itemsize > 2
         if wide:
-            return ((rows - self.offset) / self.scale).astype(np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = ((rows - self.offset) / self.scale).astype(np.float32)
+            if not np.isfinite(scaled.sum(dtype=np.float64)):
+                largest = float(np.abs(rows).max())
+                raise DataError(
+                    explain("values that float32 can hold once scaled", f"one of {largest:g}", "a logarithm")
+                )
+            return scaled
         scaled = rows.astype(np.float32)
         scaled -= self.offset.astype(np.float32)
         scaled /= self.scale.astype(np.float32)

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -89,7 +89,7 @@ def curves(series: Sequence[Series], *, best_epoch: int = 0) -> str:
         )
     # Beyond a factor of three, the early epochs would flatten all the later ones.
     if len(finite) and finite.min() > 0 and finite.max() > 3 * finite.min():
-        axes.set_yscale("log")
+        _logarithmic(axes, "y")
     if best_epoch:
         axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=":", label="best epoch")
     axes.set_xlabel("epoch")
@@ -99,16 +99,13 @@ def curves(series: Sequence[Series], *, best_epoch: int = 0) -> str:
     return _svg(figure)
 
 
-def bars(values: Array, *, label: str, limit: float | None = None, limit_name: str = "") -> str:
+def bars(values: Array, *, label: str, limit: float) -> str:
     """Return values `(latents,)`, largest first, as bars in an SVG; those at or below `limit` are grey."""
     figure, axes = _chart()
     ordered = np.sort(np.asarray(values, dtype=float))[::-1]
-    low = -np.inf if limit is None else limit
-    colours = [BLUE if value > low else INK for value in ordered]
+    colours = [BLUE if value > limit else INK for value in ordered]
     axes.bar(np.arange(1, len(ordered) + 1), ordered, color=colours, width=0.8)
-    if limit is not None:
-        axes.axhline(limit, color=ORANGE, linewidth=1.2, linestyle="--", label=limit_name)
-        _legend(axes)
+    axes.set_xlim(0.3, len(ordered) + 0.7)
     axes.set_xlabel("latent, largest first")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
@@ -124,7 +121,7 @@ def histogram(values: Array, *, label: str) -> str:
     edges = np.geomspace(low, high, count + 1) if logarithmic else np.linspace(low, max(high, low + 1e-12), count + 1)
     axes.hist(values, bins=edges.tolist(), color=BLUE, alpha=0.85)
     if logarithmic:
-        axes.set_xscale("log")
+        _logarithmic(axes, "x")
     marks = {"median": (float(np.median(values)), INK), "highest 1 %": (float(np.quantile(values, 0.99)), ORANGE)}
     for name, (place, colour) in marks.items():
         axes.axvline(place, color=colour, linewidth=1.6, linestyle="--", label=name)
@@ -136,7 +133,7 @@ def histogram(values: Array, *, label: str) -> str:
 
 def profile(lines: Mapping[str, Array], names: Sequence[str] | None, *, label: str) -> str:
     """Return rows of a table as lines over their columns, as an SVG: the first thin with dots, the others on top."""
-    figure, axes = _chart(width=5.6)
+    figure, axes = _chart(width=4.6, height=3.0)
     colours = (INK, BLUE, ORANGE, GREEN)
     width = 0
     for place, (name, values) in enumerate(lines.items()):
@@ -156,8 +153,11 @@ def profile(lines: Mapping[str, Array], names: Sequence[str] | None, *, label: s
     return _svg(figure)
 
 
-def scatter(points: Array, colours: Sequence[str] | Array, *, labels: tuple[str, str]) -> str:
-    """Return points `(rows, 2)` as a PNG; `colours` is one name for each, or one number for each."""
+def scatter(points: Array, colours: Sequence[str] | Array, *, labels: tuple[str, str] | None) -> str:
+    """Return points `(rows, 2)` as a PNG; `colours` is one name for each, or one number for each.
+
+    Without labels there are no axes either: the directions mean nothing.
+    """
     figure = Figure(figsize=(4.6, 4.2), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -171,11 +171,11 @@ def scatter(points: Array, colours: Sequence[str] | Array, *, labels: tuple[str,
         bar = figure.colorbar(drawn, ax=axes, shrink=0.7)
         bar.ax.tick_params(colors=INK, labelsize=9)
         bar.outline.set_visible(False)
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    if not labels[0]:
-        axes.set_xticks([])
-        axes.set_yticks([])
+    if labels is None:
+        axes.set_axis_off()
+    else:
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
     stream = io.BytesIO()
     figure.savefig(stream, format="png", transparent=True)
     return _uri("image/png", stream.getvalue())
@@ -186,7 +186,7 @@ def shorten(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
-def _chart(width: float = 4.4, height: float = 2.9) -> tuple[Figure, Axes]:
+def _chart(width: float = 3.7, height: float = 2.7) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -203,6 +203,15 @@ def _dress(axes: Axes) -> None:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(INK)
         spine.set_linewidth(0.6)
+
+
+def _logarithmic(axes: Axes, side: str) -> None:
+    """Make the x or y axis logarithmic, with plain numbers at it: 0.01 and not a power of ten."""
+    axes.set(**{f"{side}scale": "log"})
+    axis: Any = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: Axes) -> None:

@@ -169,10 +169,8 @@ def _score_hint(figures: Sequence[Figures]) -> str:
 
 def _error_hint(studies: Sequence[Study]) -> str:
     unit = unit_of(studies[0].model)
-    return {
-        "of the range": "values taken as shares of their range",
-        "standard deviations": "in standard deviations",
-    }.get(unit, "in the units of the data") + ", averaged over all values; lower is better"
+    scale = {"unit": "values taken as shares of their range", "standard": f"in {unit}"}
+    return f"{scale.get(studies[0].recipe.preprocessing, unit)}, averaged over all values; lower is better"
 
 
 def _metric(studied: Study, name: str) -> str:

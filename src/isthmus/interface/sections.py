@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from isthmus.errors import RecipeError
 from isthmus.interface import plots
 from isthmus.interface.plots import Series
-from isthmus.interface.study import Array, Study, flat, unit_of
+from isthmus.interface.study import MEANINGS, Array, Study, flat, unit_of
 from isthmus.interface.subject import EXAMPLES, Subject
 
 Section = dict[str, Any]
@@ -26,6 +26,8 @@ _SAMPLES = 60
 _WORST_ROWS, _WORST_COLUMNS = 8, 3
 # A latent that carries less tells nothing of the row.
 _ACTIVE_NATS = 0.01
+# Without a prior the scale of a latent is free: the limit is this share of the average latent's variance.
+_ACTIVE_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def maps(subject: Subject, studies: Sequence[Study]) -> list[Section]:
         panels = [{"title": "PCA", "picture": plots.scatter(points, colours, labels=(labels[0], labels[1]))}]
         embedded = _embedded(codes, points, subject.seed)
         if embedded is not None:
-            panels.append({"title": "t-SNE", "picture": plots.scatter(embedded, colours, labels=("", ""))})
+            panels.append({"title": "t-SNE", "picture": plots.scatter(embedded, colours, labels=None)})
         found.append({"name": studied.name, "panels": panels, "kept": float(sum(shares))})
     return found
 
@@ -231,12 +233,11 @@ def latents(studied: Study) -> Section:
     section: Section = {"name": studied.name, "active": studied.figures.active_units}
     section["total"] = int(studied.recipe.code.latent_dim)
     if studied.kl is not None:
-        picture = plots.bars(studied.kl, label="KL from the prior, nats", limit=_ACTIVE_NATS, limit_name="unused below")
+        picture = plots.bars(studied.kl, label="KL from the prior, nats", limit=_ACTIVE_NATS)
         return {**section, "picture": picture, "kl": float(studied.kl.sum())}
     spread = studied.codes.astype(np.float64).var(0)
-    mean = float(spread.mean())
-    limit = {"limit": _ACTIVE_NATS * mean, "limit_name": "1 % of the mean"} if mean > 0 else {}
-    return {**section, "picture": plots.bars(spread, label="variance over rows", **limit), "kl": None}  # type: ignore[arg-type]
+    picture = plots.bars(spread, label="variance over rows", limit=_ACTIVE_SHARE * float(spread.mean()))
+    return {**section, "picture": picture, "kl": None}
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ def losses(studied: Study) -> Section:
         weighted = [line.values for line in lines if line.dashed]
         if weighted and np.allclose(raw, weighted, rtol=1e-6, equal_nan=True):
             lines = [line for line in lines if not line.dashed]
-        title = "total: what is minimised" if term == "total" else term.replace("_", " ")
+        title = f"{term.replace('_', ' ')}: {MEANINGS[term]}" if term in MEANINGS else term.replace("_", " ")
         panels.append({"title": title, "picture": plots.curves(lines, best_epoch=best)})
     return {"name": studied.name, "panels": panels if len(history) else [], "best": best, "epochs": len(history)}
 
@@ -291,7 +292,7 @@ def errors(subject: Subject, studied: Study) -> Section:
     if subject.picture is not None:
         shown = worst[:EXAMPLES]
         notes = [f"{value:.3f}" for value in values[shown]]
-        lines = [strip(subject, "worst rows", subject.values[shown])]
+        lines = [strip(subject, "worst images", subject.values[shown])]
         return {**section, "strips": [*lines, strip(subject, "rebuilt", studied.rebuilt[shown], notes)]}
     return {**section, "rows": [_worst(subject, studied, int(place)) for place in worst[:_WORST_ROWS]]}
 

@@ -109,7 +109,7 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
         raise DataError(
             explain("a model without a condition", f"{name!r}, which is told {told} values", "another model")
         )
-    codes, rebuilt = model.transform_array(values), model.reconstruct(values)
+    codes, rebuilt = np.asarray(model.transform(values)), model.reconstruct(values)
     scaled = flat(model.scaling_.forward(values))
     residuals = scaled - flat(model.scaling_.forward(rebuilt))
     variational = "kl" in model.recipe_.code.provides
@@ -143,7 +143,9 @@ def flat(rows: Array) -> Array:
 
 def unit_of(model: Autoencoder) -> str:
     """Return what an error of 1 means, in words."""
-    return {"unit": "of the range", "standard": "standard deviations"}.get(model.recipe_.preprocessing, "as given")
+    return {"unit": "of the range", "standard": "standard deviations of the column"}.get(
+        model.recipe_.preprocessing, "in the units of the data"
+    )
 
 
 def _psnr(model: Autoencoder, values: Array, rebuilt: Array) -> float | None:
@@ -222,23 +224,32 @@ def _number(value: Any) -> float:
 
 # ---- words -----------------------------------------------------------------------------------------------------------
 
+# What is said of a network that has the setting; its value replaces the braces.
+_EXTRAS = {
+    "activation": "{}",
+    "normalisation": "{} normalisation",
+    "dropout": "dropout {}",
+    "residual": "residual",
+    "tied": "tied weights",
+}
+# What a part of the loss stands for; a term that is missing here goes by its name.
+MEANINGS = {
+    "total": "what is minimised",
+    "reconstruction": "what comes back wrong",
+    "rate": "what the code tells (KL from the prior)",
+    "sparsity": "how far latents are from zero",
+    "sparsity_target": "how far latents are from their target activity",
+    "contraction": "how much the code moves when the row does",
+}
+_NAMES = {"gaussian": "Gaussian", "gaussian_noise": "Gaussian noise", "salt_and_pepper": "salt and pepper"}
+
 
 def in_words(recipe: Recipe, values: int) -> dict[str, str]:
     """Return a resolved recipe's parts in words, for rows of so many values."""
     network: Any = recipe.network
     hidden = getattr(network, "hidden_dims", None)
     widths = f" {' – '.join(map(str, (values, *hidden, recipe.code.latent_dim)))}" if hidden is not None else ""
-    extras = [
-        text
-        for text, there in (
-            (getattr(network, "activation", ""), True),
-            (f"{getattr(network, 'normalisation', None)} normalisation", getattr(network, "normalisation", None)),
-            (f"dropout {getattr(network, 'dropout', 0)}", getattr(network, "dropout", 0)),
-            ("residual", getattr(network, "residual", False)),
-            ("tied weights", getattr(network, "tied", False)),
-        )
-        if there and text
-    ]
+    extras = [text.format(value) for name, text in _EXTRAS.items() if (value := getattr(network, name, None))]
     terms = [f"{_weight(weighted.weight)} × {_plain(weighted.term)}" for weighted in recipe.objective.terms]
     training = recipe.training
     return {
@@ -256,7 +267,7 @@ def _weight(weight: Any) -> str:
 
 
 def _spaced(kind: str) -> str:
-    return kind.replace("_", " ")
+    return _NAMES.get(kind, kind.replace("_", " "))
 
 
 def _plain(part: Any) -> str:
@@ -266,7 +277,7 @@ def _plain(part: Any) -> str:
     settings = [
         f"{field.name} {_setting(getattr(part, field.name))}"
         for field in dataclasses.fields(part)
-        if getattr(part, field.name) is not None
+        if getattr(part, field.name)
     ]
     return _spaced(part.kind) + (f" ({', '.join(settings)})" if settings else "")
 

@@ -80,6 +80,11 @@ class NetworkSpec(ABC):
     needs: Set[str] = frozenset()
 
     @property
+    def minimum_batch(self) -> int:
+        """Rows that a batch must have at least in training."""
+        return 1
+
+    @property
     @abstractmethod
     def provides(self) -> Set[str]:
         """Names of the properties that other parts may need."""

@@ -87,6 +87,10 @@ class Dense(NetworkSpec):
         check_choice("network.tied", self.tied, [False, True])
 
     @property
+    def minimum_batch(self) -> int:
+        return 2 if self.normalisation == "batch" else 1
+
+    @property
     def provides(self) -> Set[str]:
         return frozenset() if self.normalisation == "batch" else frozenset({"independent_rows"})
 

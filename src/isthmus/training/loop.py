@@ -99,7 +99,9 @@ class Run:
         for name, optimiser in others:
             # The autoencoder's backward pass has left gradients here that this owner must not follow.
             optimiser.zero_grad()
-            self.composition.owning_terms[name].own_loss(forward).backward()  # type: ignore[operator]
+            with runtime.autocast(self.settings, self.device):
+                own_loss = self.composition.owning_terms[name].own_loss(forward)  # type: ignore[operator]
+            own_loss.backward()
             optimiser.step(self.state.step)
         self._add("total", loss.total, batch.rows)
         for name, value in loss.raw.items():
