@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from isthmus import artifact, presets
-from isthmus.codes import Draw
+from isthmus.codes import Draw, row_keys
 from isthmus.data.loader import split
 from isthmus.data.preprocess import SCALINGS, Scaling
 from isthmus.data.sources import Rows, as_rows
@@ -216,16 +216,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
 
         For a deterministic code this is ``log p(x | z(x))``. For a variational one it is the evidence lower bound,
-        ``E_q[log p(x|z)] - KL(q(z|x) || p(z))``, estimated with 16 fixed antithetic draws: the same row has the same
-        score at every call, alone or among others.
+        ``E_q[log p(x|z)] - KL(q(z|x) || p(z))``, estimated with 16 antithetic draws that the row itself decides: the
+        same row has the same score at every call, alone or among others, and the errors of different rows are
+        independent.
         """
         values, condition = self._rows(X, condition)
         scores = []
         for batch, real in self._blocks(self.scaling_.forward(values), condition):
-            generator = torch.Generator(batch.x.device).manual_seed(derive(0, "scores"))
-            draw = Draw(SCORE_SAMPLES, generator, shared=True)
-            if "kl" not in self.recipe_.code.provides:
-                draw = Draw()
+            draw = Draw(SCORE_SAMPLES, keys=row_keys(batch.x)) if "kl" in self.recipe_.code.provides else Draw()
             forward = self.composition_(batch, draw)
             score = self.composition_.log_likelihood(forward).double()
             kl = forward.code.quantities.get("kl")
@@ -429,8 +427,11 @@ def _batch(x: Floats, condition: Any, device: torch.device) -> Batch:
 
 
 def _pad(rows: Tensor) -> Tensor:
-    missing = BLOCK - len(rows)
-    return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
+    # A copy even of a whole block: the rounding of a product may also depend on how its memory is aligned, and torch
+    # aligns what it allocates.
+    block = rows.new_zeros(BLOCK, *rows.shape[1:])
+    block[: len(rows)] = rows
+    return block
 
 
 # Rows that set the initial weights; more would not change them visibly.

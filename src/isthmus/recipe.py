@@ -159,11 +159,12 @@ class Recipe:
         provided = {*self.network.provides, *self.code.provides}
         if isinstance(self.objective.likelihood, LikelihoodSpec):
             provided |= self.objective.likelihood.provides
-        users = [(w.term.kind, w.term.needs, w.term.advice) for w in self.objective.terms]
-        for kind, needs, advice in users:
+        network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
+        users = [(f"the term {w.term.kind!r}", w.term.needs, w.term.advice) for w in self.objective.terms]
+        users += [(network, self.network.needs, "use another network"), (code, self.code.needs, "use another code")]
+        for user, needs, advice in users:
             for need in sorted(needs - provided):
-                parts = f"neither the {self.network.kind} network nor the {self.code.kind} code"
-                raise RecipeError(f"the term {kind!r} needs {need!r}, which {parts} provides here; {advice}")
+                raise RecipeError(f"{user} needs {need!r}, which neither {network} nor {code} provides here; {advice}")
 
     def resolve(self, schema: Schema, rows: int) -> Recipe:
         """Return the recipe with every "auto" answered for data of a schema.

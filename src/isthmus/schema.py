@@ -41,7 +41,7 @@ class Schema:
         """Infer the schema of an array `(rows, *shape)`: two axes are vectors, three or four are images."""
         kind = "vector" if array.ndim == 2 else "image"
         low, high = float(array.min()), float(array.max())
-        binary = low >= 0 and high <= 1 and bool(((array == 0) | (array == 1)).all())
+        binary = low >= 0 and high <= 1 and _all_zero_or_one(array[:100]) and _all_zero_or_one(array)
         shape = tuple(array.shape[1:])
         return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary)
 
@@ -111,6 +111,10 @@ class Schema:
             if isinstance(error, ArtifactError):
                 raise
             raise ArtifactError(f"schema.json does not describe a row ({error}); try saving the model again") from None
+
+
+def _all_zero_or_one(array: np.ndarray) -> bool:
+    return bool(((array == 0) | (array == 1)).all())
 
 
 @dataclass(frozen=True, slots=True)

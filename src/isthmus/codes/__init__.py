@@ -1,6 +1,6 @@
 """Codes: what passes the bottleneck."""
 
-from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw
+from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw, row_keys
 from isthmus.codes.deterministic import LATENT_ACTIVATIONS, Deterministic, DeterministicCode
 from isthmus.codes.gaussian import Gaussian, GaussianCode
 
@@ -17,4 +17,5 @@ __all__ = [
     "Draw",
     "Gaussian",
     "GaussianCode",
+    "row_keys",
 ]

@@ -18,28 +18,55 @@ class Draw:
     Attributes:
         samples: how many latents for each row (importance-weighted bounds use several).
         generator: where the randomness comes from; None is torch's generator of the device.
-        shared: whether all rows share their noise, in antithetic pairs. A row's score then depends on nothing but the
-            row, and the pairs cancel the error's odd part.
+        keys: `(rows,)` integers that decide each row's noise in place of a generator (`row_keys`), in antithetic pairs.
+            A row's score is then the same number wherever the row stands, while the errors of different rows are
+            independent and average out.
     """
 
     samples: int = 1
     generator: torch.Generator | None = None
-    shared: bool = False
+    keys: Tensor | None = None
 
     def normal(self, like: Tensor) -> Tensor:
         """Return standard normal noise `(samples, *like.shape)`, or `like.shape` for one sample."""
         lead = () if self.samples == 1 else (self.samples,)
-        if not self.shared:
+        if self.keys is None:
             return torch.randn(*lead, *like.shape, dtype=like.dtype, device=like.device, generator=self.generator)
-        half = torch.randn(
-            (self.samples + 1) // 2,
-            *like.shape[1:],
-            dtype=like.dtype,
-            device=like.device,
-            generator=self.generator,
-        )
-        noise = torch.stack([half, -half], 1).flatten(0, 1)[: self.samples].unsqueeze(1)
-        return noise.expand(self.samples, *like.shape).reshape(*lead, *like.shape)
+        half = _hashed_normal(self.keys, (self.samples + 1) // 2, like)
+        noise = torch.stack([half, -half], 1).flatten(0, 1)[: self.samples]
+        return noise.reshape(*lead, *like.shape)
+
+
+# Odd multipliers of the splitmix64 generator (Steele et al. 2014), as signed integers: int64 products wrap around.
+_GAMMA = -7046029254386353131
+_MIX_1 = -4658895280553007687
+_MIX_2 = -7723592293110705685
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """Return well-mixed integers, one for each integer."""
+    for multiplier, shift in ((_MIX_1, 30), (_MIX_2, 27)):
+        bits = (bits ^ ((bits >> shift) & ((1 << (64 - shift)) - 1))) * multiplier
+    mixed: Tensor = bits ^ ((bits >> 31) & ((1 << 33) - 1))
+    return mixed
+
+
+def row_keys(x: Tensor) -> Tensor:
+    """Return an integer `(rows,)` for each row of float32 values: a hash of its bits, the same on every machine."""
+    bits = (x.flatten(1) + 0.0).contiguous().view(torch.int32).long()  # adding zero makes -0.0 and 0.0 the same row
+    places = torch.arange(1, bits.shape[1] + 1, device=x.device)
+    return _mix((_mix(bits + places * _GAMMA)).sum(1))
+
+
+def _hashed_normal(keys: Tensor, samples: int, like: Tensor) -> Tensor:
+    """Return noise `(samples, *like.shape)` that the keys decide."""
+    count = samples * like[0].numel()
+    places = torch.arange(1, count + 1, device=keys.device)
+    bits = _mix(keys[:, None] + places * _GAMMA)
+    # 24 bits, which float32 holds exactly, in the middle of their cells so that neither 0 nor 1 occurs.
+    uniform = (((bits >> 40) & 0xFFFFFF).double() + 0.5) / (1 << 24)
+    noise: Tensor = torch.special.ndtri(uniform).to(like.dtype)
+    return noise.view(len(keys), samples, *like.shape[1:]).transpose(0, 1)
 
 
 @dataclass(slots=True)

@@ -12,8 +12,13 @@ from torch import Tensor
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw
 from isthmus.errors import check_choice, check_integer
 
+
+def _linear(features: Tensor) -> Tensor:
+    return features
+
+
 LATENT_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda features: features,
+    "linear": _linear,
     "relu": torch.relu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,

@@ -12,6 +12,8 @@ import numpy as np
 from isthmus.errors import ArtifactError, DataError, explain
 from isthmus.schema import Schema
 
+# Values that are scaled at a time.
+_PART = 1 << 17
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
@@ -28,21 +30,22 @@ class Scaling(ABC):
         """Fit on training rows `(rows, *shape)`."""
 
     def forward(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return `(rows, *shape)` in float32, scaled."""
-        # float64 in between: a large offset would leave float32 no digits for the difference.
-        wide = rows.dtype.itemsize > 2
-        if wide:
-            with np.errstate(over="ignore", invalid="ignore"):
-                scaled = ((rows - self.offset) / self.scale).astype(np.float32)
-            if not np.isfinite(scaled.sum(dtype=np.float64)):
-                largest = float(np.abs(rows).max())
-                raise DataError(
-                    explain("values that float32 can hold once scaled", f"one of {largest:g}", "a logarithm")
-                )
-            return scaled
-        scaled = rows.astype(np.float32)
-        scaled -= self.offset.astype(np.float32)
-        scaled /= self.scale.astype(np.float32)
+        """Return `(rows, *shape)` in float32, scaled.
+
+        Raises:
+            DataError: for values that float32 cannot hold once scaled.
+        """
+        scaled = np.empty(rows.shape, np.float32)
+        # In float64, since a large offset would leave float32 no digits for the difference; in parts that stay in the
+        # processor's cache, since a whole copy in float64 would be the largest thing in memory.
+        step = max(1, _PART // max(1, rows[0].size))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(rows), step):
+                part = slice(start, start + step)
+                np.divide(rows[part] - self.offset, self.scale, out=scaled[part], casting="unsafe")
+        if rows.dtype.itemsize > 2 and not np.isfinite(scaled.sum(dtype=np.float64)):
+            largest = float(np.abs(rows).max())
+            raise DataError(explain("values that float32 can hold once scaled", f"one of {largest:g}", "a logarithm"))
         return scaled
 
     def inverse(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:

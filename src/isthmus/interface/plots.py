@@ -101,7 +101,7 @@ def curves(series: Sequence[Series], *, best_epoch: int = 0) -> str:
 
 def bars(values: Array, *, label: str, limit: float) -> str:
     """Return values `(latents,)`, largest first, as bars in an SVG; those at or below `limit` are grey."""
-    figure, axes = _chart()
+    figure, axes = _chart(width=4.8, height=3.0)
     ordered = np.sort(np.asarray(values, dtype=float))[::-1]
     colours = [BLUE if value > limit else INK for value in ordered]
     axes.bar(np.arange(1, len(ordered) + 1), ordered, color=colours, width=0.8)
@@ -114,7 +114,7 @@ def bars(values: Array, *, label: str, limit: float) -> str:
 
 def histogram(values: Array, *, label: str) -> str:
     """Return the histogram of positive values `(rows,)` as an SVG, with the median and the highest hundredth marked."""
-    figure, axes = _chart()
+    figure, axes = _chart(width=4.8, height=3.0)
     low, high = float(values.min()), float(values.max())
     count = int(np.clip(np.sqrt(len(values)), 5, 40))
     logarithmic = low > 0 and high > 10 * low
@@ -133,7 +133,7 @@ def histogram(values: Array, *, label: str) -> str:
 
 def profile(lines: Mapping[str, Array], names: Sequence[str] | None, *, label: str) -> str:
     """Return rows of a table as lines over their columns, as an SVG: the first thin with dots, the others on top."""
-    figure, axes = _chart(width=4.6, height=3.0)
+    figure, axes = _chart(width=5.2, height=2.9)
     colours = (INK, BLUE, ORANGE, GREEN)
     width = 0
     for place, (name, values) in enumerate(lines.items()):
@@ -148,6 +148,7 @@ def profile(lines: Mapping[str, Array], names: Sequence[str] | None, *, label: s
             text.set_parse_math(False)  # a column may be named "price in $"
     else:
         axes.set_xlabel("column")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
     _legend(axes)
     return _svg(figure)
@@ -215,7 +216,21 @@ def _logarithmic(axes: Axes, side: str) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    for text in axes.legend(frameon=False, labelcolor=INK, fontsize=9).get_texts():
+    """Put the legend above the chart, where it can hide nothing."""
+    entries = len(axes.get_legend_handles_labels()[1])
+    legend = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=entries if entries <= 3 else 2,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=8.5,
+        handlelength=1.3,
+        handletextpad=0.5,
+        columnspacing=1.1,
+        borderpad=0.1,
+    )
+    for text in legend.get_texts():
         text.set_parse_math(False)
 
 

@@ -144,7 +144,8 @@ def _summary(studies: Sequence[Study]) -> list[dict[str, Any]]:
             ],
             "those that differ from row to row",
         ),
-        ("Trained on", [f"{f.training_rows:,} rows, {f.epochs} epochs" for f in figures], ""),
+        ("Rows it learned from", [f"{f.training_rows:,}" for f in figures], ""),
+        ("Epochs", [f"{f.epochs}" for f in figures], "passes over these rows"),
         ("Training took", [f"{f.seconds:,.1f} s" for f in figures], ""),
     ]
     return [
@@ -205,7 +206,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
+    environment.filters["percent"] = _percent
     return environment
+
+
+def _percent(share: float) -> str:
+    """Return a share in whole percents; a negative one that rounds to nothing is nothing."""
+    return f"{round(share * 100) + 0:.0f}%"
 
 
 def _number(value: float) -> str:

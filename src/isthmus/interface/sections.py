@@ -12,14 +12,14 @@ from sklearn.manifold import TSNE
 from isthmus.errors import RecipeError
 from isthmus.interface import plots
 from isthmus.interface.plots import Series
-from isthmus.interface.study import MEANINGS, Array, Study, flat, unit_of
+from isthmus.interface.study import MEANINGS, Array, Study, flat
 from isthmus.interface.subject import EXAMPLES, Subject
 
 Section = dict[str, Any]
 
 _MAPPED = 1500
 _PROFILES = 4
-_COLUMNS = 40
+_COLUMNS = 30
 _PAIRS = 5
 _STEPS = 10
 _SAMPLES = 60
@@ -65,11 +65,8 @@ def rebuilt(subject: Subject, studies: Sequence[Study]) -> Section:
 def _profile(subject: Subject, studied: Study, rows: dict[str, Array], place: int) -> dict[str, str]:
     scaled = {name: studied.model.scaling_.forward(values[[place]]).reshape(-1) for name, values in rows.items()}
     names = subject.columns if subject.named else None
-    label = unit_of(studied.model)
-    return {
-        "title": f"row {subject.index[place]}",
-        "picture": plots.profile(scaled, names, label=f"value, {label}" if label else "value"),
-    }
+    label = "standard deviations" if studied.recipe.preprocessing == "standard" else "value"
+    return {"title": f"row {subject.index[place]}", "picture": plots.profile(scaled, names, label=label)}
 
 
 def _columns(subject: Subject, studies: Sequence[Study]) -> list[Section]:
@@ -118,17 +115,22 @@ def _cleaning(subject: Subject, studies: Sequence[Study], noisy: Array, by_hand:
         "by_hand": by_hand,
         "before": error(noisy),
         "after": [
-            {"name": studied.name, "error": error(results[studied.name]), "trained": studied.recipe.corruption}
+            {
+                "name": studied.name,
+                "error": error(results[studied.name]),
+                "floor": error(studied.rebuilt),
+                "trained": studied.recipe.corruption is not None,
+            }
             for studied in studies
         ],
     }
     chosen = subject.examples()
+    by_model = {f"by {name}": rows for name, rows in results.items()}
     if subject.picture is not None:
-        lines = {"original": subject.values, "noisy": noisy, **{f"by {name}": rows for name, rows in results.items()}}
+        lines = {"original": subject.values, "noisy": noisy, **by_model}
         return {**section, "strips": [strip(subject, name, rows[chosen]) for name, rows in lines.items()]}
-    profiles = {"clean": subject.values, "noisy": noisy, **{f"by {name}": rows for name, rows in results.items()}}
-    shown = chosen[:_PROFILES]
-    return {**section, "profiles": [_profile(subject, studies[0], profiles, int(place)) for place in shown]}
+    lines = {"clean": subject.values, **by_model, "noisy": noisy}
+    return {**section, "profiles": [_profile(subject, studies[0], lines, int(place)) for place in chosen[:_PROFILES]]}
 
 
 # ---- what the code holds ---------------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ def maps(subject: Subject, studies: Sequence[Study]) -> list[Section]:
         embedded = _embedded(codes, points, subject.seed)
         if embedded is not None:
             panels.append({"title": "t-SNE", "picture": plots.scatter(embedded, colours, labels=None)})
-        found.append({"name": studied.name, "panels": panels, "kept": float(sum(shares))})
+        found.append({"name": studied.name, "panels": panels, "embedded": embedded is not None})
     return found
 
 
@@ -268,7 +270,7 @@ def losses(studied: Study) -> Section:
 
 def _lines(studied: Study, term: str, prefix: str) -> list[Series]:
     history, found = studied.model.history_, []
-    for side, name, colour in (("train", "training rows", plots.BLUE), ("validation", "held-out rows", plots.ORANGE)):
+    for side, name, colour in (("train", "training", plots.BLUE), ("validation", "held out", plots.ORANGE)):
         values = [float("nan") if value is None else float(value) for value in history[f"{side}/{term}"]]
         if not np.isnan(values).all():
             found.append(Series(prefix + name, values, colour, dashed=bool(prefix)))
@@ -292,7 +294,7 @@ def errors(subject: Subject, studied: Study) -> Section:
     if subject.picture is not None:
         shown = worst[:EXAMPLES]
         notes = [f"{value:.3f}" for value in values[shown]]
-        lines = [strip(subject, "worst images", subject.values[shown])]
+        lines = [strip(subject, "original", subject.values[shown])]
         return {**section, "strips": [*lines, strip(subject, "rebuilt", studied.rebuilt[shown], notes)]}
     return {**section, "rows": [_worst(subject, studied, int(place)) for place in worst[:_WORST_ROWS]]}
 

@@ -114,21 +114,21 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
     residuals = scaled - flat(model.scaling_.forward(rebuilt))
     variational = "kl" in model.recipe_.code.provides
     kl = model.kl_per_latent(values) if variational else None
-    metrics = model.metrics_
+    metrics, latents = model.metrics_, int(codes.shape[1])
     spread = float(scaled.var(0, dtype=np.float64).mean())
     mse = float(np.square(residuals, dtype=np.float64).mean())
     figures = Figures(
         rows=len(values),
         values=model.schema_.width,
-        latents=codes.shape[1],
+        latents=latents,
         mse=mse,
         explained=1.0 - mse / spread if spread > 0 else None,
         psnr=_psnr(model, values, rebuilt),
         score=model.score(values),
         is_bound=variational,
         row_bytes=values[0].nbytes,
-        code_bytes=codes.shape[1] * _CODE_BYTES,
-        active_units=int(metrics.get("active_units", codes.shape[1])),
+        code_bytes=latents * _CODE_BYTES,
+        active_units=int(metrics.get("active_units", latents)),
         training_rows=int(metrics.get("training_rows", 0)),
         epochs=int(metrics.get("epochs", len(model.history_))),
         seconds=float(metrics.get("seconds", 0.0)),
@@ -212,7 +212,7 @@ def _fit_health(studied: Study) -> list[str]:
     explained = studied.figures.explained
     if explained is not None and explained < 0.1:
         return [
-            f"Reconstructions are hardly better than the average row: {explained:.0%} of the variance survives. Try a "
+            f"Reconstructions are hardly better than the average row: {max(explained, 0.0):.0%} of the variance survives. Try a "
             "larger latent_dim or more epochs, and check that these rows are like the ones it was trained on."
         ]
     return []
@@ -236,7 +236,7 @@ _EXTRAS = {
 MEANINGS = {
     "total": "what is minimised",
     "reconstruction": "what comes back wrong",
-    "rate": "what the code tells (KL from the prior)",
+    "rate": "what the code tells (KL)",
     "sparsity": "how far latents are from zero",
     "sparsity_target": "how far latents are from their target activity",
     "contraction": "how much the code moves when the row does",

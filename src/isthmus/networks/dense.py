@@ -158,7 +158,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         weight = self.tied_to[0].weight.t() if self.tied_to else self.weight
-        h = F.linear(x, weight, self.bias)
+        h = _linear(x, weight, self.bias, self.training)
         if shift is not None:
             h = h + shift
         if self.norm is not None:
@@ -168,8 +168,21 @@ class Block(nn.Module):
         if self.dropout:
             h = F.dropout(h, self.dropout, self.training)
         if self.residual:
-            h = h + (x if self.shortcut is None else self.shortcut(x))
+            h = h + (x if self.shortcut is None else _linear(x, self.shortcut.weight, None, self.training))
         return h
+
+
+# Products with fewer columns go to kernels that add up in another order in every fourth row (seen in MKL: 2 to 11).
+_COLUMNS_OF_ONE_ORDER = 16
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, training: bool) -> Tensor:
+    """Return ``x W^T + b``; outside training, equal rows give equal results to the last bit, wherever they stand."""
+    missing = _COLUMNS_OF_ONE_ORDER - weight.shape[0]
+    if training or missing <= 0:
+        return F.linear(x, weight, bias)
+    padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), None if bias is None else F.pad(bias, (0, missing)))
+    return padded[:, :-missing]
 
 
 class DenseNetwork(Network):
@@ -206,15 +219,20 @@ class DenseNetwork(Network):
             self.encoder_condition = nn.Linear(widths.condition, self.encoder_widths[1], bias=False)
             self.decoder_condition = nn.Linear(widths.condition, decoder_widths[last], bias=False)
 
+    def _shift(self, layer: nn.Linear | None, batch: Batch) -> Tensor | None:
+        if layer is None or batch.condition is None:
+            return None
+        return _linear(batch.condition, layer.weight, None, self.training)
+
     def encode(self, batch: Batch) -> Tensor:
         h = batch.x.flatten(1) if batch.x.ndim != 2 else batch.x
-        shift = None if self.encoder_condition is None else self.encoder_condition(batch.condition)
+        shift = self._shift(self.encoder_condition, batch)
         for block in self.encoder:
             h, shift = block(h, shift), None
         return h
 
     def decode(self, z: Tensor, batch: Batch) -> Tensor:
-        shift = None if self.decoder_condition is None else self.decoder_condition(batch.condition)
+        shift = self._shift(self.decoder_condition, batch)
         h = z
         for block in reversed(self.decoder):
             h, shift = block(h, shift), None
@@ -222,14 +240,14 @@ class DenseNetwork(Network):
 
     def calibrate_encoder(self, batch: Batch, std: float) -> Tensor:
         h = batch.x.flatten(1)
-        shift = None if self.encoder_condition is None else self.encoder_condition(batch.condition)
+        shift = self._shift(self.encoder_condition, batch)
         for depth, block in enumerate(self.encoder):
             block.calibrate(h, shift, std if depth == len(self.encoder) - 1 else HIDDEN_STD)  # type: ignore[operator]
             h, shift = block(h, shift), None
         return h
 
     def calibrate_decoder(self, z: Tensor, batch: Batch) -> None:
-        shift = None if self.decoder_condition is None else self.decoder_condition(batch.condition)
+        shift = self._shift(self.decoder_condition, batch)
         h = z
         for block in reversed(self.decoder):
             block.calibrate(h, shift, HIDDEN_STD)  # type: ignore[operator]

@@ -219,7 +219,8 @@ class NormalLikelihood(nn.Module):
         )
 
     def output_bias(self, mean: Tensor, variance: Tensor) -> Tensor:
-        log_variance = variance.clamp_min(max(self.floor, 1e-6)).log()
+        # The floor is added to what is learned, so it is taken off here.
+        log_variance = (variance - self.floor).clamp_min(1e-6).log()
         if self.by_row:
             return torch.stack([mean, log_variance])
         if isinstance(self.log_variance, nn.Parameter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -39,9 +40,11 @@ class CheckpointStore:
         """Write the checkpoint. The state rides in the file's header, so tensors and state cannot disagree."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{FILE}.{os.getpid()}"
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"format": str(FORMAT), "digest": self.digest, "state": json.dumps(state)}
+        metadata["sha256"] = _hash(tensors, metadata["state"])
         # Not `save_file`: it leaves temporary files of its own naming behind when the process is killed.
-        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+        content = save(tensors, metadata)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -61,7 +64,9 @@ class CheckpointStore:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             state = json.loads(metadata["state"])
-        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+            if metadata["sha256"] != _hash(tensors, metadata["state"]):
+                raise ValueError("its SHA-256 differs")
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise ArtifactError(
                 f"the checkpoint {str(self.path)!r} is damaged ({error}); try again without resuming"
             ) from None
@@ -84,3 +89,11 @@ class CheckpointStore:
             leftover.unlink(missing_ok=True)
         if self.folder.exists() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+def _hash(tensors: dict[str, Tensor], state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

@@ -15,7 +15,7 @@ from torch import Tensor
 from isthmus.codes import Draw
 from isthmus.composition import Composition, Loss
 from isthmus.data.loader import Loader
-from isthmus.errors import TrainingError
+from isthmus.errors import ArtifactError, TrainingError
 from isthmus.objectives import Forward, Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch
@@ -120,7 +120,9 @@ class Run:
         self.sums[name].add_(value.detach(), alpha=times)
 
     def averages(self) -> dict[str, float]:
-        """Return the epoch's losses so far, averaged over rows; this waits for the device."""
+        """Return the epoch's losses so far, averaged over rows; this waits for the device. Empty after a recovery."""
+        if not self.sums:
+            return {}
         names, rows = list(self.sums), max(1, self.state.rows_summed)
         values = torch.stack([self.sums[name] for name in names]).tolist()
         return {name: value / rows for name, value in zip(names, values, strict=True)}
@@ -167,7 +169,7 @@ class Run:
         state, averages = self.state, self.averages()
         validation = self.validate()
         row: dict[str, Any] = {"epoch": state.epoch + 1}
-        norm = averages.pop("gradient_norm")
+        norm = averages.pop("gradient_norm", 0.0)
         row |= {f"train/{name}": value for name, value in averages.items()}
         row |= {f"validation/{name}": value for name, value in validation.items()}
         final = self.objective.weights(1.0)
@@ -177,7 +179,7 @@ class Run:
         row["rows_per_second"] = self.loader.data.rows / max(state.epoch_seconds, 1e-9)
         row["active_units"] = self.active_units()
         row["seconds"] = state.seconds
-        loss = validation.get("total", averages["total"])
+        loss = validation.get("total", averages.get("total", math.inf))
         # With nothing held out, the last epoch's weights are kept: the training loss lags behind them.
         if math.isfinite(loss) and (loss < state.best_loss or self.validation is None):
             state.best_loss, state.best_epoch = loss, state.epoch + 1
@@ -227,7 +229,15 @@ class Run:
         found = store.load()
         if found is None:
             return False
-        tensors, state = found
+        try:
+            self._restore(*found)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ArtifactError(
+                f"the checkpoint {str(store.path)!r} is damaged ({error}); try without resuming"
+            ) from None
+        return True
+
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self.state = State(**state)
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -239,9 +249,11 @@ class Run:
         buffers = part("buffers/")
         for name, buffer in self.composition.named_buffers():
             buffer.copy_(buffers[name])
-        self.best, self.sums = part("best/"), part("sums/")
+        best = part("best/")
+        if best.keys() != self.best.keys():
+            raise KeyError("best")
+        self.best, self.sums = best, part("sums/")
         runtime.set_generator_state(tensors["generator"], self.device)
-        return True
 
 
 def count_active(means: Tensor, *, has_prior: bool) -> int:
@@ -322,15 +334,15 @@ def _epochs(run: Run, progress: Progress, store: CheckpointStore | None) -> str:
         for batch in run.loader.epoch(state.epoch, state.batch):
             run.train_step(batch)
             if progress.wants_step():
-                progress.step(state.epoch, state.step, run.averages()["total"])
-            if state.step % _LOOK_EVERY == 0 and not math.isfinite(run.averages()["total"]):
+                progress.step(state.epoch, state.step, run.averages().get("total", math.nan))
+            if state.step % _LOOK_EVERY == 0 and not math.isfinite(run.averages().get("total", 0.0)):
                 run.recover()
             if store is not None and time.monotonic() - saved >= settings.checkpoint_seconds:
                 began = _tick(state, began)
                 run.save(store)
                 saved = time.monotonic()
         began = _tick(state, began)
-        if not math.isfinite(run.averages()["total"]):
+        if not math.isfinite(run.averages().get("total", 0.0)):
             run.recover()
         progress.epoch(run.finish_epoch())
         waited = state.epoch - state.best_epoch

@@ -65,21 +65,15 @@ class Optimiser:
         self.steps = max(1, steps)
         self.rate_scale = 1.0
         self.norm_average = 0.0
-        pieces = [(self.flat.values, self.flat.gradients)]
-        if settings.weight_decay:
-            cut = self.flat.matrices
-            pieces = [
-                (values[part], gradients[part])
-                for part in (slice(None, cut), slice(cut, None))
-                for values, gradients in pieces
-                if values[part].numel()
-            ]
+        cut = self.flat.matrices
         groups = []
-        for index, (values, gradients) in enumerate(pieces):
+        for piece, decay in ((slice(None, cut), settings.weight_decay), (slice(cut, None), 0.0)):
+            values = self.flat.values[piece]
             leaf = nn.Parameter(values)
             leaf.data = values  # the same memory: stepping the leaf steps every parameter
-            leaf.grad = gradients
-            groups.append({"params": [leaf], "weight_decay": settings.weight_decay if index == 0 else 0.0})
+            leaf.grad = self.flat.gradients[piece]
+            if values.numel():
+                groups.append({"params": [leaf], "weight_decay": decay})
         self.adam = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=1e-8, fused=True)
 
     def rate(self, step: int) -> float:

@@ -59,7 +59,8 @@ def terms_line(row: Mapping[str, Any]) -> str:
     ]
     inside = f" ({', '.join(terms)})" if terms else ""
     validation = f" validation {row['validation/total']:.4g}" if "validation/total" in row else ""
-    return f"train {row['train/total']:.4g}{inside}{validation}"
+    train = f"train {row['train/total']:.4g}{inside}" if "train/total" in row else "train not finite"
+    return train + validation
 
 
 class PlainLines:
