@@ -354,7 +354,7 @@ def _check_support(likelihood: LikelihoodSpec, preprocessing: str, schema: Schem
         raise RecipeError(
             f"{name} cannot hold the data: " + explain("values in [0, 1]", seen, "preprocessing=unit or normal")
         )
-    if likelihood.support == "binary" and not schema.binary:
+    if likelihood.support == "binary" and (not schema.binary or preprocessing == "standard"):
         raise RecipeError(
             f"{name} cannot hold the data: "
             + explain("values that are 0 or 1", seen, "binary_cross_entropy for grey levels, or normal")

@@ -66,7 +66,7 @@ class _Fitted(Scaling):
 class Unit(_Fitted):
     """To [0, 1], with one range for all columns: that of the dtype for 8- and 16-bit integers, else the training rows'.
 
-    Floats that already lie in [0, 1] are left as they are.
+    Floats that already lie in [0, 1], and bits, are left as they are.
 
     Example:
         >>> import numpy as np
@@ -79,7 +79,7 @@ class Unit(_Fitted):
 
     @classmethod
     def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Unit:
-        if rows.dtype in (np.uint8, np.uint16):
+        if rows.dtype in (np.uint8, np.uint16) and not schema.binary:
             low, high = 0.0, float(np.iinfo(rows.dtype).max)
         elif schema.in_unit_interval:
             low, high = 0.0, 1.0

@@ -180,8 +180,9 @@ class Run:
         row["active_units"] = self.active_units()
         row["seconds"] = state.seconds
         loss = validation.get("total", averages.get("total", math.inf))
-        # With nothing held out, the last epoch's weights are kept: the training loss lags behind them.
-        if math.isfinite(loss) and (loss < state.best_loss or self.validation is None):
+        # With nothing held out, the last epoch's weights are kept: the training loss lags behind them. An epoch that
+        # ended in a recovery has trained nothing.
+        if averages and math.isfinite(loss) and (loss < state.best_loss or self.validation is None):
             state.best_loss, state.best_epoch = loss, state.epoch + 1
             self.best = self._weights()
         state.rows.append(row)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from isthmus.recipe import Training
 
@@ -65,16 +66,8 @@ class Optimiser:
         self.steps = max(1, steps)
         self.rate_scale = 1.0
         self.norm_average = 0.0
-        cut = self.flat.matrices
-        groups = []
-        for piece, decay in ((slice(None, cut), settings.weight_decay), (slice(cut, None), 0.0)):
-            values = self.flat.values[piece]
-            leaf = nn.Parameter(values)
-            leaf.data = values  # the same memory: stepping the leaf steps every parameter
-            leaf.grad = self.flat.gradients[piece]
-            if values.numel():
-                groups.append({"params": [leaf], "weight_decay": decay})
-        self.adam = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=1e-8, fused=True)
+        self.moments = {name: torch.zeros_like(self.flat.values) for name in ("first", "second")}
+        self.count = torch.zeros((), device=self.flat.values.device)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -98,9 +91,27 @@ class Optimiser:
         if self.settings.clip is not None:
             self._clip(norm, self.settings.clip)
         rate = self.rate(step)
-        for group in self.adam.param_groups:
-            group["lr"] = rate
-        self.adam.step()
+        with torch.no_grad():
+            if self.settings.weight_decay:
+                self.flat.values[: self.flat.matrices].mul_(1.0 - rate * self.settings.weight_decay)
+            # The functional form of torch.optim.AdamW: its class imports torch's compiler, which takes more than a
+            # second, and costs more in each step than all of a small network's arithmetic in Adam.
+            adamw(
+                [self.flat.values],
+                [self.flat.gradients],
+                [self.moments["first"]],
+                [self.moments["second"]],
+                [],
+                [self.count],
+                fused=True,
+                amsgrad=False,
+                beta1=self.settings.betas[0],
+                beta2=self.settings.betas[1],
+                lr=rate,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
         return norm
 
     def _clip(self, norm: Tensor, times: float) -> None:
@@ -124,24 +135,15 @@ class Optimiser:
 
     def state(self) -> dict[str, Tensor]:
         """Return parameters and moments, to be saved."""
-        tensors = {"values": self.flat.values}
-        for index, group in enumerate(self.adam.param_groups):
-            for name, value in self.adam.state.get(group["params"][0], {}).items():
-                tensors[f"{name}.{index}"] = value
-        return tensors
+        return {"values": self.flat.values, "count": self.count, **self.moments}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Continue where `state` was."""
         with torch.no_grad():
-            self.flat.values.copy_(tensors["values"])
-        for index, group in enumerate(self.adam.param_groups):
-            names = [key for key in tensors if key.endswith(f".{index}")]
-            if names:
-                leaf = group["params"][0]
-                self.adam.state[leaf] = {
-                    key.rsplit(".", 1)[0]: tensors[key].to(leaf.device, copy=True) for key in names
-                }
+            for name, value in self.state().items():
+                value.copy_(tensors[name])
 
     def forget(self) -> None:
         """Drop the moments, which a NaN has spoilt."""
-        self.adam.state.clear()
+        for value in (self.count, *self.moments.values()):
+            value.zero_()
