@@ -15,7 +15,7 @@ from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
 from isthmus.networks import NETWORKS
-from isthmus.objectives import LIKELIHOODS, TERMS, Forward, Likelihood, LikelihoodSpec, Linear, Normal, WeightedTerm
+from isthmus.objectives import LIKELIHOODS, TERMS, Forward, Likelihood, LikelihoodSpec, Linear, WeightedTerm
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 
@@ -114,7 +114,6 @@ TABLES: dict[str, dict[str, type[Any]]] = {
 MORE: dict[type[Any], list[dict[str, Any]]] = {
     Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
     GaussianNoise: [{"std": (0.05, 0.2)}],
-    Normal: [{"variance": 0.5}],
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
 }
 # What a part cannot be made without, or is too large without.
@@ -145,12 +144,18 @@ def settings_of(cls: type[Any]) -> Iterator[Any]:
 
 
 def _other_values(part: Any, name: str) -> list[Any]:
-    try:
-        dataclasses.replace(part, **{name: _Nonsense()})
-    except RecipeError as error:
-        message = str(error)
-    else:
-        raise AssertionError(f"{type(part).__name__}.{name} takes anything at all")
+    values: list[Any] = []
+    for wrong in (_Nonsense(), "no such choice"):
+        try:
+            dataclasses.replace(part, **{name: wrong})
+        except RecipeError as error:
+            values += [value for value in _values_in(str(error)) if value not in values]
+        else:
+            raise AssertionError(f"{type(part).__name__}.{name} takes anything at all")
+    return values
+
+
+def _values_in(message: str) -> list[Any]:
     if found := re.search(r"expected one of (.+), got", message):
         plain = {"None": None, "True": True, "False": False}
         return [plain.get(text, text) for text in found[1].split(", ")]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +20,12 @@ from safetensors.torch import save as save_tensors
 from isthmus.composition import Composition
 from isthmus.data.preprocess import Scaling, from_state
 from isthmus.errors import ArtifactError, RecipeError
+from isthmus.files import move_whole, temporary_beside, write_whole
 from isthmus.recipe import Recipe
 from isthmus.schema import Schema
 
 FORMAT = 1
+_MANIFEST = "manifest.json"
 _FILES = ("recipe.json", "schema.json", "model.safetensors", "history.csv", "README.md")
 _LIBRARIES = ("isthmus", "torch", "numpy", "safetensors")
 # A manifest is a few kilobytes; more is no manifest.
@@ -65,21 +65,11 @@ def save(artifact: Artifact, path: str | Path, *, overwrite: bool = False) -> Pa
     refuse_existing(folder, overwrite=overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     contents = _contents(artifact)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = temporary_beside(folder)
     try:
         for name, data in contents.items():
-            with (temporary / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.chmod(0o755)
-        old = None
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-            folder.replace(old / folder.name)
-        temporary.replace(folder)
-        if old is not None:
-            shutil.rmtree(old)
+            write_whole(temporary / name, data)
+        move_whole(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -91,8 +81,19 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ArtifactError(f"{str(folder)!r} exists; try another name, or overwrite=True (--overwrite) to replace it")
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "manifest.json").exists()):
-        raise ArtifactError(f"{str(folder)!r} is not a model folder, so it is not overwritten; try another name")
+    advice = "so it is not overwritten; try another name"
+    if not folder.is_dir():
+        raise ArtifactError(f"{str(folder)!r} is not a model folder, {advice}")
+    names = {path.name for path in folder.iterdir()}
+    if names:
+        try:
+            _read_manifest(folder)
+        except ArtifactError:
+            # Other programs write a manifest.json too.
+            raise ArtifactError(f"{str(folder)!r} is not a model folder, {advice}") from None
+    added = sorted(names - {*_FILES, _MANIFEST})
+    if added:
+        raise ArtifactError(f"{str(folder)!r} holds more than a model ({', '.join(added)}), {advice}")
 
 
 def load(path: str | Path) -> Artifact:
@@ -113,16 +114,36 @@ def load(path: str | Path) -> Artifact:
         tensors = load_tensors(data["model.safetensors"])
     except SafetensorError as error:
         raise ArtifactError(f"model.safetensors of {str(folder)!r} is damaged: {error}") from None
-    state = {k.removeprefix("preprocessing."): v.numpy() for k, v in tensors.items() if k.startswith("preprocessing.")}
-    scaling = from_state(recipe.preprocessing, state)
-    for name, array in state.items():
-        if array.shape not in ((), schema.shape):
-            raise ArtifactError(
-                f"model.safetensors of {str(folder)!r} has a preprocessing.{name} of shape {array.shape}"
-            )
+    scaling = _scaling(folder, recipe, schema, tensors)
     weights = {k.removeprefix("composition."): v for k, v in tensors.items() if k.startswith("composition.")}
+    strangers = [name for name in tensors if not name.startswith(("composition.", "preprocessing."))]
+    if strangers:
+        raise ArtifactError(f"model.safetensors of {str(folder)!r} holds what no model has: {', '.join(strangers)}")
     composition = _build(folder, recipe, schema, weights)
-    return Artifact(recipe, schema, composition, scaling, manifest["metrics"], data["history.csv"].decode())
+    history = _history(folder, data["history.csv"])
+    return Artifact(recipe, schema, composition, scaling, manifest["metrics"], history)
+
+
+def _scaling(folder: Path, recipe: Recipe, schema: Schema, tensors: dict[str, torch.Tensor]) -> Scaling:
+    chosen = {k.removeprefix("preprocessing."): v for k, v in tensors.items() if k.startswith("preprocessing.")}
+    for name, tensor in chosen.items():
+        if tensor.dtype != torch.float64 or tuple(tensor.shape) not in ((), schema.shape):
+            raise ArtifactError(
+                f"model.safetensors of {str(folder)!r} has a preprocessing.{name} of shape {tuple(tensor.shape)} and "
+                f"type {tensor.dtype}, expected float64 of the shape of a row"
+            )
+    return from_state(recipe.preprocessing, {name: tensor.numpy() for name, tensor in chosen.items()})
+
+
+def _history(folder: Path, data: bytes) -> str:
+    """Return the history's text if it is a table of numbers."""
+    try:
+        text = data.decode()
+        lines = [line.split(",") for line in text.splitlines()[1:]]
+        [float(cell) for line in lines for cell in line if cell]
+    except ValueError as error:
+        raise ArtifactError(f"history.csv of {str(folder)!r} is no table of numbers: {error}") from None
+    return text
 
 
 def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torch.Tensor]) -> Composition:
@@ -130,9 +151,12 @@ def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torc
     try:
         with torch.device("meta"):
             composition = recipe.build(schema)
-    except (RuntimeError, OverflowError, ValueError) as error:
-        raise ArtifactError(f"recipe.json of {str(folder)!r} cannot be built: {error}") from None
-    expected = {name: tuple(value.shape) for name, value in composition.state_dict().items()}
+    except (RuntimeError, OverflowError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"recipe.json of {str(folder)!r} cannot be built: {str(error).partition(chr(10))[0]}"
+        ) from None
+    state = composition.state_dict()
+    expected = {name: tuple(value.shape) for name, value in state.items()}
     got = {name: tuple(value.shape) for name, value in weights.items()}
     if expected != got:
         wrong = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))[0]
@@ -140,6 +164,11 @@ def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torc
             f"model.safetensors of {str(folder)!r} does not fit its recipe: {wrong} has shape {got.get(wrong)}, "
             f"expected {expected.get(wrong)}"
         )
+    for name, value in weights.items():
+        if value.dtype != state[name].dtype:
+            raise ArtifactError(
+                f"model.safetensors of {str(folder)!r}: {name} is {value.dtype}, not {state[name].dtype}"
+            )
     composition.load_state_dict(weights, assign=True)
     return composition.eval()
 

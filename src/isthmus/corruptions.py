@@ -36,7 +36,7 @@ class Corruption(ABC):
         return batch.replace(x=x, target=batch.wanted)
 
     def __rshift__(self, other: Corruption) -> Chain:
-        return Chain((*self.steps, *other.steps))
+        return Chain((*self.steps, *(other.steps if isinstance(other, Corruption) else (other,))))
 
     @property
     def steps(self) -> tuple[Corruption, ...]:
@@ -133,6 +133,10 @@ class SaltAndPepper(Corruption):
         for name in ("low", "high"):
             if getattr(self, name) is not None:
                 check_number(f"corruption.{name}", getattr(self, name), float("-inf"))
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise RecipeError(
+                "corruption.low: " + explain(f"less than corruption.high ({self.high})", f"{self.low}", "0.0 and 1.0")
+            )
 
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         low = x.min() if self.low is None else x.new_tensor(self.low)

@@ -7,7 +7,7 @@ message without a traceback and exits with `exit_status`.
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from collections.abc import Iterable
 
 
@@ -74,9 +74,12 @@ def check_integer(where: str, value: object, minimum: int = 1) -> None:
         raise RecipeError(f"{where}: " + explain(f"an integer of at least {minimum}", repr(value), str(minimum)))
 
 
+_LARGEST = sys.float_info.max
+
+
 def check_number(where: str, value: object, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
     """Raise `RecipeError` unless `value` is a number in [low, high], or in (low, high] with `open_low`."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
     if not number or not (low < value if open_low else low <= value) or not value <= high:  # type: ignore[operator]
         bracket = "(" if open_low else "["
         example = high if high != float("inf") else low + 1.0

@@ -232,9 +232,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             scores.append(score[:real].cpu().numpy())
         return np.concatenate(scores)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, condition: Any = None) -> float:
         """Return the mean of `score_samples`, which `GridSearchCV` maximises."""
-        return float(self.score_samples(X).mean())
+        return float(self.score_samples(X, condition=condition).mean())
 
     def sample(
         self, n: int = 1, *, random_state: int | None = None, condition: Any = None, noise: bool = False
@@ -251,12 +251,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             RecipeError: if the code has no prior.
         """
         self._check_fitted()
-        check_integer("n", n)
+        n = _count("n", n)
         generator = torch.Generator()
         if random_state is None:
             generator.seed()
         else:
-            generator.manual_seed(derive(random_state, "samples"))
+            generator.manual_seed(derive(_seed(random_state), "samples"))
         codes = self.composition_.code.prior((n, self._n_features_out), generator)
         if codes is None:
             raise RecipeError(
@@ -266,7 +266,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def interpolate(self, start: Any, end: Any, steps: int = 8) -> Floats:
         """Return rows decoded on the straight lines between codes, `(pairs, steps, *shape)`, both ends included."""
-        check_integer("steps", steps, 2)
+        steps = _count("steps", steps, 2)
         first, last = (self._codes(self._rows(rows)[0]) for rows in (start, end))
         if first.shape != last.shape:
             raise DataError(explain("as many starts as ends", f"{len(first)} and {len(last)}", "equal numbers of rows"))
@@ -274,13 +274,13 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         codes = first[:, None] * (1 - share) + last[:, None] * share
         return self._decode(codes.reshape(-1, codes.shape[-1])).reshape(len(first), steps, *self.schema_.shape)
 
-    def kl_per_latent(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def kl_per_latent(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.
 
         Raises:
             RecipeError: if the code is not variational.
         """
-        values, condition = self._rows(X)
+        values, condition = self._rows(X, condition)
         if "kl" not in self.recipe_.code.provides:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
         total = np.zeros(self._n_features_out)
@@ -298,7 +298,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.recipe_.corruption is None:
             raise RecipeError("this recipe has no corruption; try presets.denoising")
         batch = Batch(torch.from_numpy(self.scaling_.forward(values)))
-        seen = self.recipe_.corruption(batch, torch.Generator().manual_seed(derive(random_state, "corruption")))
+        seen = self.recipe_.corruption(batch, torch.Generator().manual_seed(derive(_seed(random_state), "corruption")))
         return self.scaling_.inverse(seen.x.numpy())
 
     # ---- on disk -----------------------------------------------------------------------------------------------
@@ -381,6 +381,8 @@ def load(path: str | Path) -> Autoencoder:
     model.recipe_, model.schema_, model.scaling_ = parts.recipe, parts.schema, parts.scaling
     model.composition_, model.metrics_ = parts.composition, parts.metrics
     model.history_ = History.from_csv(parts.history_csv)
+    model.history_.best_epoch = int(parts.metrics.get("best_epoch", 0))
+    model.history_.stop_reason = str(parts.metrics.get("stop_reason", ""))
     model.n_features_in_ = parts.schema.width
     if parts.schema.names:
         model.feature_names_in_ = np.asarray(parts.schema.names, dtype=object)
@@ -398,13 +400,16 @@ def as_recipe(recipe: Recipe | str | Path) -> Recipe:
     raise RecipeError(explain("a Recipe, a preset's name or a path", repr(recipe), "presets.autoencoder()"))
 
 
+def _count(where: str, value: Any, minimum: int = 1) -> int:
+    value = int(value) if isinstance(value, np.integer) else value
+    check_integer(where, value, minimum)
+    return int(value)
+
+
 def _seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
-    if isinstance(random_state, np.integer):
-        random_state = int(random_state)
-    check_integer("random_state", random_state, 0)
-    return int(random_state)
+    return _count("random_state", random_state, 0)
 
 
 def _condition(condition: Any, rows: int) -> Any:

@@ -162,7 +162,7 @@ def vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
 
     Paper: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114.
     """
-    return beta_vae(latent_dim, beta=1.0, warmup_share=0.0, **settings)
+    return _recipe(Gaussian(latent_dim), Rate(), settings=settings, likelihood="auto_density")
 
 
 def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: float = 0.25, **settings: Any) -> Recipe:

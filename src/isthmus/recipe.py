@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from isthmus.codes import CODES, CodeSpec, Deterministic
 from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Corruption
@@ -60,10 +62,10 @@ class Training:
 
     epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     schedule: str = "linear"
     warmup_steps: int = 40
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = (0.9, 0.97)
     weight_decay: float = 0.0
     clip: float | None = 2.0
     validation_fraction: float = 0.1
@@ -245,7 +247,13 @@ class Recipe:
         Raises:
             RecipeError: for an unknown name, with the valid ones, and for a newer format.
         """
-        data = _mapping("recipe", data)
+        try:
+            return cls._from_dict(_mapping("recipe", data))
+        except RecursionError:
+            raise RecipeError("recipe: its parts are nested without end; try fewer corruptions in a chain") from None
+
+    @classmethod
+    def _from_dict(cls, data: dict[str, Any]) -> Recipe:
         version = data.pop("format", FORMAT)
         if version != FORMAT:
             raise RecipeError(
@@ -271,7 +279,7 @@ class Recipe:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise RecipeError(f"the recipe file {str(path)!r} cannot be read: {error.strerror}") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecipeError(f"the recipe file {str(path)!r} is no JSON ({error})") from None
         return cls.from_dict(data)
 
@@ -398,8 +406,8 @@ def _encode(value: Any) -> Any:
         return [_encode(item) for item in value]
     if isinstance(value, dict):
         return {key: _encode(item) for key, item in value.items()}
-    if hasattr(value, "item") and callable(value.item) and getattr(value, "ndim", 1) == 0:
-        return value.item()  # numpy scalars, which parameter grids are full of
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()  # parameter grids are full of numpy's numbers
     return value
 
 

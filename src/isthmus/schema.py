@@ -106,7 +106,12 @@ class Schema:
                 raise ArtifactError(unknown_name("kind of row", data["kind"], KINDS))
             names = tuple(map(str, data["names"])) if data["names"] else None
             shape = tuple(int(size) for size in data["shape"])
-            return cls(**{**data, "shape": shape, "names": names})
+            told = int(data["condition_dim"])
+            if not shape or min(shape) < 1 or told < 0 or (names and (len(names),) != shape):
+                raise ValueError(f"shape {shape}, {len(names or ())} names, condition_dim {told}")
+            range_ = {"low": float(data["low"]), "high": float(data["high"]), "binary": bool(data["binary"])}
+            dtype = str(np.dtype(data["dtype"]))
+            return cls(**{**data, **range_, "shape": shape, "names": names, "condition_dim": told, "dtype": dtype})
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ArtifactError):
                 raise

@@ -16,13 +16,13 @@ from isthmus.seeds import derive
 def split(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return the (training, validation) row numbers: `fraction` of the rows drawn without replacement, each sorted.
 
+    Fewer than four rows are all for training.
+
     >>> train, validation = split(10, 0.2, seed=0)
     >>> len(train), len(validation)
     (8, 2)
     """
-    held_out = round(rows * fraction)
-    if fraction > 0 and rows >= 4:
-        held_out = min(max(held_out, 1), rows - 2)
+    held_out = min(max(round(rows * fraction), 1), rows - 2) if fraction > 0 and rows >= 4 else 0
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(derive(seed, "split")))
     return order[held_out:].sort().values, order[:held_out].sort().values
 

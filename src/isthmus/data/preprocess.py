@@ -102,11 +102,15 @@ class Standard(_Fitted):
 
     @classmethod
     def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Standard:
-        offset = rows.mean(0, dtype=np.float64)
-        scale = rows.std(0, dtype=np.float64)
-        # Rounding leaves a constant column a deviation near 1e-16 of its size, which is no scale.
-        constant = scale <= 1e-12 * np.maximum(np.abs(offset), 1e-300)
-        return cls(offset, np.where(constant | (scale == 0), 1.0, scale))
+        with np.errstate(over="ignore", invalid="ignore"):
+            offset = rows.mean(0, dtype=np.float64)
+            scale = rows.std(0, dtype=np.float64)
+        if not (np.isfinite(offset).all() and np.isfinite(scale).all()):
+            largest = float(np.abs(rows).max())
+            raise DataError(explain("values not too large to be squared", f"one of {largest:g}", "a logarithm"))
+        # Of equal values the mean is off by a rounding, which would be all of what is left.
+        constant = (rows == rows[:1]).all(0)
+        return cls(np.where(constant, rows[0], offset), np.where(constant | (scale == 0), 1.0, scale))
 
 
 class Unscaled(_Fitted):
@@ -126,4 +130,6 @@ def from_state(kind: str, state: Mapping[str, np.ndarray[Any, Any]]) -> Scaling:
     """Rebuild a fitted scaling; raise `ArtifactError` if the state is not that of one."""
     if kind not in SCALINGS or set(state) != {"offset", "scale"}:
         raise ArtifactError(f"the model's preprocessing ({kind!r}, {sorted(state)}) is not one of {sorted(SCALINGS)}")
+    if not (np.isfinite(state["offset"]).all() and np.isfinite(state["scale"]).all() and (state["scale"] > 0).all()):
+        raise ArtifactError("the model's preprocessing has an offset or a scale that is no number to scale by")
     return SCALINGS[kind](state["offset"], state["scale"])

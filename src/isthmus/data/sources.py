@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 import scipy.sparse
+import torch
 
 from isthmus.errors import DataError, DataTypeError, explain, unknown_name
 
@@ -47,8 +48,12 @@ def as_rows(data: Any) -> Rows:
     frame = nw.from_native(data, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
         return _from_frame(frame)
-    if hasattr(data, "detach") and hasattr(data, "cpu"):
-        data = data.detach().cpu().numpy()
+    if isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame):
+        raise DataTypeError(explain("rows in memory", f"a lazy frame ({type(data).__name__})", "X.collect()"))
+    if isinstance(data, torch.Tensor):
+        if data.layout != torch.strided:
+            raise DataTypeError(explain("a dense tensor", f"layout {data.layout}", "X.to_dense()"))
+        data = (data.float() if data.dtype == torch.bfloat16 else data).detach().cpu().numpy()
     return Rows(check_values(data))
 
 
@@ -56,8 +61,7 @@ def _from_frame(frame: nw.DataFrame[Any]) -> Rows:
     if len(frame) == 0:
         check_values(np.empty((0, max(1, len(frame.columns)))))
     columns = []
-    for name in frame.columns:
-        column = frame[name]
+    for name, column in zip(frame.columns, frame.iter_columns(), strict=True):
         if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
             sample = next((repr(value) for value in column.head(100).to_list() if value is not None), "nothing")
             raise DataError(
@@ -204,7 +208,8 @@ def _load(path: str | Path) -> Any:
         raise
     except PermissionError:
         raise DataError(f"the file {str(file)!r} may not be read; try `ls -l` to see whose it is") from None
-    except (OSError, EOFError, ValueError, KeyError, struct.error, zipfile.BadZipFile, pa.ArrowException) as error:
+    except Exception as error:
+        # Whatever a parser trips over in a damaged file, and they trip over much, the file is what is wrong.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"the file {str(file)!r} cannot be read as {_kind(file)}: {reason}") from None
 
@@ -220,7 +225,7 @@ def _open(file: Path) -> Any:
 def _kind(file: Path) -> str:
     """Return what the name says the file is: its suffix, or idx."""
     name = file.name.lower().removesuffix(".gz")
-    if name.endswith(("-ubyte", ".idx")) or ".idx" in name or "-idx" in name:
+    if re.search(r"[.-]idx\d?(-u?byte)?$|-ubyte$", name):
         return ".idx"
     return Path(name).suffix
 
@@ -233,7 +238,22 @@ def _reader(file: Path) -> Callable[[Any, Path, str], Any]:
 
 
 def _read_npy(stream: Any, file: Path, key: str) -> Any:
+    _check_npy_size(stream)
     return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _check_npy_size(stream: Any) -> None:
+    """Refuse a header that states more than the file holds, before memory is asked for."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    if version in readers:
+        shape, _, dtype = readers[version](stream)
+        start = stream.tell()
+        held = stream.seek(0, io.SEEK_END) - start
+        stated = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if not dtype.hasobject and held < stated:
+            raise ValueError(f"it states {stated} bytes of values and has {held}")
+    stream.seek(0)
 
 
 def _read_npz(stream: Any, file: Path, key: str) -> Any:
@@ -256,9 +276,14 @@ def _read_npz(stream: Any, file: Path, key: str) -> Any:
 def _read_csv(stream: Any, file: Path, key: str, delimiter: str = ",") -> Any:
     from pyarrow import csv
 
-    head = stream.readline(1 << 20).decode("utf-8", errors="replace").strip().split(delimiter)
+    head = stream.readline(1 << 20).decode("utf-8-sig", errors="replace").strip().split(delimiter)
     stream.seek(0)
-    options = csv.ReadOptions(autogenerate_column_names=all(_is_number(cell) for cell in head))
+    numbers = [_is_number(cell) for cell in head]
+    # A first line of numbers, with holes or without, is a row and not the columns' names.
+    nameless = any(numbers) and all(
+        number or cell.strip().strip('"').lower() in _HOLES for number, cell in zip(numbers, head, strict=True)
+    )
+    options = csv.ReadOptions(autogenerate_column_names=nameless)
     table = csv.read_csv(stream, options, csv.ParseOptions(delimiter=delimiter))
     return _unique_names(table)
 
@@ -279,6 +304,9 @@ def _unique_names(table: pa.Table) -> pa.Table:
     if twice:
         raise DataError(explain("a name of its own for each column", f"{twice} more than once", "renaming them"))
     return table
+
+
+_HOLES = ("", "na", "n/a", "null", "none", "nan", "?")
 
 
 def _is_number(cell: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from isthmus import presets
 from isthmus.data.bundled import LabelledImages, fashion_mnist
 from isthmus.errors import ArtifactError
 from isthmus.estimator import Autoencoder
+from isthmus.files import move_whole, temporary_beside
 from isthmus.interface.report import write_report
 from isthmus.interface.study import Figures, study
 from isthmus.recipe import Recipe
@@ -89,7 +89,7 @@ def run_demo(
     echo = echo or _print
     images = fashion_mnist()
     test, training = _split(images, quick)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
+    temporary = temporary_beside(folder)
     try:
         models = {}
         for name, recipe in _recipes(quick).items():
@@ -195,19 +195,7 @@ def _is_marked(folder: Path) -> bool:
 def _put(temporary: Path, folder: Path, *, overwrite: bool) -> None:
     """Move the finished folder to its place; what was there goes away only when the new one is complete."""
     _check_free(folder, overwrite=overwrite)  # somebody may have made it in the meantime
-    temporary.chmod(0o755)
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.absolute().parent))
-        folder.replace(old / folder.name)
-        try:
-            temporary.replace(folder)
-        except OSError:
-            (old / folder.name).replace(folder)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    else:
-        temporary.replace(folder)
+    move_whole(temporary, folder)
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import DataError, explain, unknown_name
+from isthmus.files import write_whole
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,19 +46,7 @@ def write(path: Path, values: Array, names: Sequence[str] | None = None) -> None
     """
     stream = io.BytesIO()
     WRITERS[path.suffix.lower()](stream, values, names)
-    replace_file(path, stream.getvalue())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_whole(path, stream.getvalue())
 
 
 def _write_npy(stream: io.BytesIO, values: Array, names: Sequence[str] | None) -> None:

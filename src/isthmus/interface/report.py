@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from isthmus.errors import DataError, check_number, explain
 from isthmus.estimator import Autoencoder
+from isthmus.files import write_whole
 from isthmus.interface import sections
-from isthmus.interface.output import replace_file
 from isthmus.interface.study import Figures, Study, health, in_words, study, unit_of
 from isthmus.interface.subject import Subject, subject_of
 
@@ -76,7 +76,7 @@ def write_report(
         )
     )
     path = Path(path)
-    replace_file(path, page.encode())
+    write_whole(path, page.encode())
     return path
 
 

@@ -212,8 +212,8 @@ def _fit_health(studied: Study) -> list[str]:
     explained = studied.figures.explained
     if explained is not None and explained < 0.1:
         return [
-            f"Reconstructions are hardly better than the average row: {max(explained, 0.0):.0%} of the variance survives. Try a "
-            "larger latent_dim or more epochs, and check that these rows are like the ones it was trained on."
+            f"Reconstructions are hardly better than the average row: {max(explained, 0.0):.0%} of the variance "
+            "survives. Try a larger latent_dim or more epochs, and rows like those it was trained on."
         ]
     return []
 

@@ -151,8 +151,10 @@ class Block(nn.Module):
             nn.init.orthogonal_(self.weight)
         y = F.linear(x, self.weight) + (0 if shift is None else shift)
         mean = y.mean(0)
-        scale = std / (y - mean).square().mean().sqrt().clamp_min(1e-6).item()
-        scale = min(scale, 1e3)  # rows that hardly differ are no reason for huge weights
+        spread, size = (values.square().mean().sqrt().item() for values in (y - mean, y))
+        if spread <= 1e-4 * size:
+            return  # what is left of rows that are all the same is rounding, and no measure for anything
+        scale = std / spread
         self.weight.mul_(scale)
         self.bias.copy_(-mean * scale)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -170,12 +170,22 @@ class WeightedTerm:
     weight: Weight = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.term, Term):
+            raise RecipeError("objective.terms: " + explain("a term", repr(self.term), "Rate()"))
         if not isinstance(self.weight, Linear):
             check_number(f"objective.{self.term.kind}.weight", self.weight, 0.0)
 
     def at(self, progress: float) -> float:
         """Return the weight at a share of the training steps."""
         return self.weight(progress) if isinstance(self.weight, Linear) else float(self.weight)
+
+
+def _weighted(term: Any) -> WeightedTerm:
+    if isinstance(term, WeightedTerm):
+        return term
+    if isinstance(term, Term):
+        return WeightedTerm(term)
+    raise RecipeError("objective.terms: " + explain("a term, weighted or not", repr(term), "1.0 * Rate()"))
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,7 @@ class Objective:
                 "objective.likelihood: "
                 + explain("a likelihood", repr(self.likelihood), "SquaredError() or Bernoulli()")
             )
-        object.__setattr__(self, "terms", tuple(self.terms))
+        object.__setattr__(self, "terms", tuple(_weighted(term) for term in self.terms))
         kinds = [weighted.term.kind for weighted in self.terms]
         for kind in kinds:
             if kinds.count(kind) > 1:
@@ -216,8 +226,7 @@ class Objective:
                 )
 
     def __add__(self, other: WeightedTerm | Term) -> Objective:
-        weighted = other if isinstance(other, WeightedTerm) else WeightedTerm(other)
-        return replace(self, terms=(*self.terms, weighted))
+        return replace(self, terms=(*self.terms, _weighted(other)))
 
     def weights(self, progress: float) -> Mapping[str, float]:
         """Return the weight of each term at a share of the training steps; 1.0 gives the final ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,5 +40,5 @@ def fashion_mnist() -> LabelledImages:
         with source.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             names = tuple(str(name) for name in archive["class_names"])
             return LabelledImages(archive["x"], archive["y"], names)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"the images inside the package cannot be read ({error}); try to reinstall isthmus") from None

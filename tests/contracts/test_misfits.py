@@ -1,0 +1,241 @@
+"""Every composition whose parts do not fit is refused before anything is built, and told what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isthmus.codes import Deterministic, Gaussian
+from isthmus.codes.base import Code, CodeSpec
+from isthmus.errors import RecipeError
+from isthmus.networks import Dense, NetworkSpec, Widths
+from isthmus.objectives import (
+    TERMS,
+    Bernoulli,
+    BinaryCrossEntropy,
+    Contraction,
+    Linear,
+    Normal,
+    Objective,
+    Rate,
+    Reconstruction,
+    SparsityTarget,
+    SquaredError,
+    WeightedTerm,
+)
+from isthmus.recipe import Recipe, Training
+from isthmus.schema import Schema
+from tests.helpers import PARTS, rows
+
+UNIT, BINARY, REAL = (rows(support=support) for support in ("unit", "binary", "real"))
+
+COMBINATIONS = [
+    (network, code, term) for network, code, term in itertools.product(*(PARTS[a] for a in ("network", "code", "term")))
+]
+
+
+@pytest.mark.parametrize("kind", TERMS)
+def test_a_term_is_refused_exactly_where_no_part_provides_what_it_needs(kind: str) -> None:
+    """All networks x codes x settings of the term. Advice is given, and names the term."""
+    refused = accepted = 0
+    for network, code, term in COMBINATIONS:
+        if term.kind != kind:
+            continue
+        missing = term.needs - network.provides - code.provides
+        objective = Objective(terms=(WeightedTerm(term),))
+        if missing:
+            with pytest.raises(RecipeError) as caught:
+                Recipe(network, code, objective=objective)
+            message = str(caught.value)
+            assert repr(kind) in message and any(repr(need) in message for need in missing)
+            assert term.advice and message.endswith(term.advice)
+            assert network.kind in message and code.kind in message
+            refused += 1
+        else:
+            Recipe(network, code, objective=objective)
+            accepted += 1
+    assert accepted, f"no network and code at hand lets {kind!r} be used"
+    assert bool(refused) == bool(TERMS[kind]().needs)
+
+
+@pytest.mark.parametrize(
+    ("parts", "x", "message"),
+    [
+        # Known by hand, not by `needs` and `provides`.
+        (lambda: Recipe(code=Deterministic(2), objective=Objective() + 1.0 * Rate()), UNIT, "'rate' needs 'kl'.*gauss"),
+        (
+            lambda: Recipe(code=Deterministic(2, "relu"), objective=Objective() + 1.0 * SparsityTarget()),
+            UNIT,
+            "needs 'unit_interval'.*code.activation=sigmoid",
+        ),
+        (
+            lambda: Recipe(code=Gaussian(2), objective=Objective() + 1.0 * SparsityTarget()),
+            UNIT,
+            "needs 'unit_interval'",
+        ),
+        (
+            lambda: Recipe(Dense(normalisation="batch"), objective=Objective() + 1.0 * Contraction()),
+            UNIT,
+            "'contraction' needs 'independent_rows'.*network.normalisation",
+        ),
+        (lambda: Recipe(Dense(tied=True), Gaussian(2)), UNIT, "tied weights need.*reads 4 for 2.*network.tied=false"),
+        (
+            lambda: Recipe(Dense(tied=True), objective=Reconstruction(Normal("row"))),
+            REAL,
+            "one number for each value, and the likelihood needs 2.*squared_error",
+        ),
+        (lambda: Recipe(Dense(tied=True, residual=True)), UNIT, "exclude each other.*network.residual=false"),
+        (
+            lambda: Recipe(objective=Reconstruction(Bernoulli())),
+            UNIT,
+            "'bernoulli' cannot hold the data.*values that are 0 or 1.*binary_cross_entropy",
+        ),
+        (
+            lambda: Recipe(objective=Reconstruction(Bernoulli())),
+            REAL,
+            "'bernoulli' cannot hold the data.*0 or 1",
+        ),
+        (
+            lambda: Recipe(objective=Reconstruction(BinaryCrossEntropy())),
+            REAL,
+            r"'binary_cross_entropy' cannot hold the data.*values in \[0, 1\].*preprocessing=unit",
+        ),
+        (
+            lambda: Recipe(objective=Reconstruction(SquaredError("sigmoid"))),
+            REAL,
+            r"'squared_error' cannot hold the data.*values in \[0, 1\]",
+        ),
+        (
+            lambda: Recipe(objective=Reconstruction(SquaredError("sigmoid")), preprocessing="standard"),
+            UNIT,
+            "'squared_error' cannot hold the data",
+        ),
+        (
+            lambda: Recipe(objective=Reconstruction(BinaryCrossEntropy()), preprocessing="none"),
+            REAL,
+            "cannot hold the data",
+        ),
+        # Bits that were standardised are no longer 0 or 1, nor are bits in bytes that were divided by 255.
+        (
+            lambda: Recipe(objective=Reconstruction(Bernoulli()), preprocessing="standard"),
+            BINARY,
+            "'bernoulli' cannot hold the data",
+        ),
+    ],
+)
+def test_known_misfit(parts: Any, x: np.ndarray, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parts().resolve(Schema.of(x), len(x))
+
+
+def test_a_likelihood_takes_what_its_range_can_hold() -> None:
+    for likelihood, x in [
+        (SquaredError(), REAL),
+        (SquaredError("linear"), REAL),
+        (SquaredError("sigmoid"), UNIT),
+        (BinaryCrossEntropy(), UNIT),
+        (BinaryCrossEntropy(), BINARY),
+        (Bernoulli(), BINARY),
+        (Normal(), REAL),
+    ]:
+        Recipe(objective=Reconstruction(likelihood)).resolve(Schema.of(x), len(x))
+
+
+def test_decoder_range_is_chosen_by_the_data() -> None:
+    """A decoder whose range cannot hold the data (pythae): a sigmoid for standardised columns."""
+
+    def output(x: np.ndarray, **changes: Any) -> str:
+        return Recipe(**changes).resolve(Schema.of(x), len(x)).likelihood.output
+
+    assert output(UNIT) == "sigmoid"
+    assert output(REAL) == "linear"
+    assert output(REAL, preprocessing="unit") == "sigmoid"
+    assert output(UNIT, preprocessing="standard") == "linear"
+    assert output(UNIT, preprocessing="none") == "sigmoid"
+    assert output(REAL, preprocessing="none") == "linear"
+    assert output((UNIT * 255).astype("uint8"), preprocessing="none") == "linear"
+
+
+@dataclass(frozen=True)
+class NeedyCode(CodeSpec):
+    """A code that asks for what no part provides."""
+
+    kind = "needy"
+    latent_dim: int = 2
+    needs: Set[str] = frozenset({"feature_maps"})
+
+    @property
+    def provides(self) -> Set[str]:
+        return frozenset()
+
+    def features(self) -> int:
+        return 2
+
+    def build(self) -> Code:
+        raise AssertionError("it was built")
+
+
+@dataclass(frozen=True)
+class NeedyNetwork(Dense):
+    kind = "needy"
+    needs: Set[str] = frozenset({"indices"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "need"), [({"code": NeedyCode()}, "feature_maps"), ({"network": NeedyNetwork()}, "indices")]
+)
+def test_needs_of_networks_and_codes_count_too(changes: dict[str, Any], need: str) -> None:
+    """`NetworkSpec` and `CodeSpec` state what they need; a promise that nobody reads is none."""
+    with pytest.raises(RecipeError, match=f"needs '{need}'"):
+        Recipe(**changes)
+
+
+@dataclass(frozen=True)
+class Refusing(Dense):
+    kind = "refusing"
+
+    def misfit(self, widths: Widths) -> str | None:
+        return f"rows of shape {widths.row} with {widths.latent} latents and {widths.condition} told; try others"
+
+
+def test_a_network_is_asked_with_the_widths_of_the_data() -> None:
+    network: NetworkSpec = Refusing()
+    message = re.escape("rows of shape (2, 3) with 2 latents and 4 told; try others")
+    with pytest.raises(RecipeError, match=message):
+        Recipe(network, Gaussian(2)).resolve(Schema.of(UNIT.reshape(-1, 2, 3), None, 4), 10)
+
+
+SETTINGS = {
+    f"{axis}-{part.kind}-{field.name}": (part, field.name)
+    for axis, parts in PARTS.items()
+    for part in {type(p): p for p in parts}.values()
+    for field in dataclasses.fields(part)
+}
+SETTINGS |= {f"training-{field.name}": (Training(), field.name) for field in dataclasses.fields(Training)}
+SETTINGS |= {f"schedule-{field.name}": (Linear(), field.name) for field in dataclasses.fields(Linear)}
+SETTINGS |= {f"recipe-{field.name}": (Recipe(), field.name) for field in dataclasses.fields(Recipe)}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "value",
+    [object(), "no such choice", {"a": 1}, float("nan"), float("inf"), -1e9],
+    ids=["object", "text", "object of JSON", "nan", "inf", "negative"],
+)
+def test_every_setting_refuses_nonsense_in_words_that_help(setting: str, value: Any) -> None:
+    """Expected, got, try, and the name that --set understands; never an error of Python's own."""
+    part, name = SETTINGS[setting]
+    if value == -1e9 and name in ("low", "high"):
+        return  # any finite number is one
+    with pytest.raises(RecipeError) as caught:
+        dataclasses.replace(part, **{name: value})
+    message = str(caught.value)
+    assert name in message
+    assert "expected" in message and "got" in message and "try" in message
