@@ -152,9 +152,8 @@ def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torc
         with torch.device("meta"):
             composition = recipe.build(schema)
     except (RuntimeError, OverflowError, ValueError, TypeError) as error:
-        raise ArtifactError(
-            f"recipe.json of {str(folder)!r} cannot be built: {str(error).partition(chr(10))[0]}"
-        ) from None
+        reason = str(error).partition("\n")[0]  # torch appends its own stack
+        raise ArtifactError(f"recipe.json of {str(folder)!r} cannot be built: {reason}") from None
     state = composition.state_dict()
     expected = {name: tuple(value.shape) for name, value in state.items()}
     got = {name: tuple(value.shape) for name, value in weights.items()}
@@ -165,10 +164,9 @@ def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torc
             f"expected {expected.get(wrong)}"
         )
     for name, value in weights.items():
-        if value.dtype != state[name].dtype:
-            raise ArtifactError(
-                f"model.safetensors of {str(folder)!r}: {name} is {value.dtype}, not {state[name].dtype}"
-            )
+        wanted = state[name].dtype
+        if value.dtype != wanted:
+            raise ArtifactError(f"model.safetensors of {str(folder)!r}: {name} is {value.dtype}, not {wanted}")
     composition.load_state_dict(weights, assign=True)
     return composition.eval()
 

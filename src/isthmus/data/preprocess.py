@@ -109,8 +109,9 @@ class Standard(_Fitted):
             largest = float(np.abs(rows).max())
             raise DataError(explain("values not too large to be squared", f"one of {largest:g}", "a logarithm"))
         # Of equal values the mean is off by a rounding, which would be all of what is left.
-        constant = (rows == rows[:1]).all(0)
-        return cls(np.where(constant, rows[0], offset), np.where(constant | (scale == 0), 1.0, scale))
+        offset = np.where((rows == rows[:1]).all(0), rows[0], offset)
+        # A deviation near the last digit of the values is rounding too, and no scale.
+        return cls(offset, np.where(scale <= 1e-12 * np.abs(offset), 1.0, scale))
 
 
 class Unscaled(_Fitted):
