@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"errors", "files", "seeds"},
     {"schema"},
     {"data", "networks", "codes", "corruptions", "objectives"},
-    {"composition"},
+    {"composition", "codec"},
     {"recipe"},
     {"presets"},
     {"training", "artifact"},

@@ -186,15 +186,20 @@ def test_a_condition_reaches_both_sides(network: Dense) -> None:
 
 
 def test_a_condition_is_what_appending_columns_would_be() -> None:
-    """A linear map added before the first activation equals columns appended to that layer's input."""
-    composition = build(Recipe(Dense((7,), "tanh"), Deterministic(3)), rows(), 2).eval()
+    """A linear map added before the first activation equals columns appended to that layer's input, and no other's."""
+    composition = build(Recipe(Dense((7, 7), "tanh"), Deterministic(3)), rows(), 2).eval()
     batch, network = batch_of(rows(4), 2), composition.network
-    first = network.encoder[0]
-    weight = torch.cat([first.weight, network.encoder_condition.weight], 1)
-    joined = torch.cat([batch.x, batch.condition], 1)
-    hidden = torch.tanh(joined @ weight.t() + first.bias)
-    expected = hidden @ network.encoder[1].weight.t() + network.encoder[1].bias
-    torch.testing.assert_close(network.encode(batch), expected)
+
+    def by_hand(inputs: Tensor, layers: list[Any], extra: nn.Linear) -> Tensor:
+        weight = torch.cat([layers[0].weight, extra.weight], 1)
+        h = torch.tanh(torch.cat([inputs, batch.condition], 1) @ weight.t() + layers[0].bias)
+        h = torch.tanh(h @ layers[1].weight.t() + layers[1].bias)
+        return h @ layers[2].weight.t() + layers[2].bias
+
+    code = by_hand(batch.x, list(network.encoder), network.encoder_condition)
+    torch.testing.assert_close(network.encode(batch), code)
+    row = by_hand(code, list(reversed(network.decoder)), network.decoder_condition)
+    torch.testing.assert_close(network.decode(code, batch).squeeze(1), row)
 
 
 def test_each_sample_keeps_its_rows_condition_and_target() -> None:

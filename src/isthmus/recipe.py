@@ -10,26 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from isthmus.codes import CODES, CodeSpec, Deterministic
+from isthmus.codec import AXES, assign, check_fields, check_mapping, decode_objective, decode_part, encode
+from isthmus.codes import CodeSpec, Deterministic
 from isthmus.composition import Composition
-from isthmus.corruptions import CORRUPTIONS, Corruption
+from isthmus.corruptions import Corruption
 from isthmus.data.preprocess import SCALINGS
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain, unknown_name
-from isthmus.networks import NETWORKS, Dense, NetworkSpec, Widths
+from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.networks import Dense, NetworkSpec, Widths
 from isthmus.objectives import (
-    LIKELIHOODS,
-    SCHEDULES,
-    TERMS,
     BinaryCrossEntropy,
     LikelihoodSpec,
-    Linear,
     Normal,
     Objective,
     SquaredError,
-    Term,
-    WeightedTerm,
 )
 from isthmus.schema import Schema
 
@@ -236,7 +229,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {"format": FORMAT, **_encode(self)}
+        return {"format": FORMAT, **encode(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
@@ -248,7 +241,7 @@ class Recipe:
             RecipeError: for an unknown name, with the valid ones, and for a newer format.
         """
         try:
-            return cls._from_dict(_mapping("recipe", data))
+            return cls._from_dict(check_mapping("recipe", data))
         except RecursionError:
             raise RecipeError("recipe: its parts are nested without end; try fewer corruptions in a chain") from None
 
@@ -259,16 +252,16 @@ class Recipe:
             raise RecipeError(
                 "recipe: " + explain(f"format {FORMAT}", repr(version), "the isthmus release that wrote it, or newer")
             )
-        _known_fields("recipe", cls, data)
+        check_fields("recipe", cls, data)
         values: dict[str, Any] = dict(data)
         for name, axis in AXES.items():
             if name in data:
-                values[name] = _decode_part(name, axis, data[name])
+                values[name] = decode_part(name, axis, data[name])
         if "objective" in data:
-            values["objective"] = _decode_objective(data["objective"])
+            values["objective"] = decode_objective(data["objective"])
         if "training" in data and not isinstance(data["training"], Training):
-            settings = _mapping("training", data["training"])
-            _known_fields("training", Training, settings)
+            settings = check_mapping("training", data["training"])
+            check_fields("training", Training, settings)
             values["training"] = Training(**settings)
         return cls(**values)
 
@@ -297,7 +290,7 @@ class Recipe:
         """
         data = self.to_dict()
         for path, value in changes.items():
-            _assign(data, path, _encode(value))
+            assign(data, path, encode(value))
         return Recipe.from_dict(data)
 
     def paths(self) -> dict[str, Any]:
@@ -318,27 +311,13 @@ class Recipe:
             else:
                 found[prefix] = value
 
-        walk(_encode(self), "")
+        walk(encode(self), "")
         return found
 
     def digest(self) -> str:
         """Return a hash of everything that decides the trained weights."""
         text = json.dumps(self.replace({"training.checkpoint_seconds": 0}).to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Axis:
-    base: type[Any]
-    table: Mapping[str, type[Any]]
-    optional: bool = False
-
-
-AXES: dict[str, _Axis] = {
-    "network": _Axis(NetworkSpec, NETWORKS),
-    "code": _Axis(CodeSpec, CODES),
-    "corruption": _Axis(Corruption, CORRUPTIONS, optional=True),
-}
 
 
 def _resolve_likelihood(likelihood: LikelihoodSpec | str, *, unit: bool) -> LikelihoodSpec:
@@ -395,90 +374,3 @@ def _check_batches(training: Training, rows: int, network: NetworkSpec) -> None:
                 f"batches of {network.minimum_batch} rows or more", f"{smallest}", "layer normalisation, or more rows"
             )
         )
-
-
-def _encode(value: Any) -> Any:
-    """Return the JSON value of a part: its fields by name, led by its kind if it has one."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
-        return {**kind, **{f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()  # parameter grids are full of numpy's numbers
-    return value
-
-
-def _mapping(where: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"{where}: " + explain("a JSON object", repr(value), '{"kind": ...}'))
-    return dict(value)
-
-
-def _known_fields(where: str, cls: type[Any], data: Mapping[str, Any]) -> None:
-    names = [f.name for f in dataclasses.fields(cls)]
-    for name in data:
-        if name not in names:
-            raise RecipeError(f"{where}: " + unknown_name("setting", name, names))
-
-
-def _decode_part(where: str, axis: _Axis, value: Any) -> Any:
-    if isinstance(value, axis.base) or (axis.optional and value is None):
-        return value
-    data: dict[str, Any] = {"kind": value} if isinstance(value, str) else _mapping(where, value)
-    kind = data.pop("kind", None)
-    if not isinstance(kind, str) or kind not in axis.table:
-        raise RecipeError(f"{where}: " + unknown_name("kind", kind, axis.table))
-    cls = axis.table[kind]
-    _known_fields(f"{where} {kind!r}", cls, data)
-    if axis.base is Corruption and isinstance(data.get("parts"), list):
-        data["parts"] = tuple(_decode_part("corruption.parts", axis, part) for part in data["parts"])
-    return cls(**data)
-
-
-def _decode_objective(value: Any) -> Objective:
-    if isinstance(value, Objective):
-        return value
-    data = _mapping("objective", value)
-    _known_fields("objective", Objective, data)
-    likelihood = data.get("likelihood", "auto_error")
-    if likelihood not in ("auto_error", "auto_density"):
-        likelihood = _decode_part("objective.likelihood", _Axis(LikelihoodSpec, LIKELIHOODS), likelihood)
-    terms = data.get("terms", [])
-    if not isinstance(terms, list | tuple):
-        raise RecipeError("objective.terms: " + explain("a list", repr(terms), '[{"term": "rate", "weight": 1}]'))
-    return Objective(likelihood, tuple(_decode_term(term) for term in terms))
-
-
-def _decode_term(value: Any) -> WeightedTerm:
-    if isinstance(value, WeightedTerm):
-        return value
-    data = _mapping("objective.terms", value)
-    _known_fields("objective.terms", WeightedTerm, data)
-    term = _decode_part("objective.terms", _Axis(Term, TERMS), data.get("term"))
-    weight = data.get("weight", 1.0)
-    if isinstance(weight, dict | str):
-        weight = _decode_part(f"objective.{term.kind}.weight", _Axis(Linear, SCHEDULES), weight)
-    return WeightedTerm(term, weight)
-
-
-def _assign(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in a recipe's JSON form; a path must exist, but a part may be replaced whole."""
-    place: Any = data
-    keys = path.split(".")
-    if keys[0] == "objective" and len(keys) > 2 and keys[1] not in ("likelihood", "terms"):
-        for item in data["objective"]["terms"]:
-            if item["term"]["kind"] == keys[1]:
-                place, keys = (item if keys[2] == "weight" else item["term"]), keys[2:]
-                break
-    for depth, key in enumerate(keys):
-        if not isinstance(place, dict):
-            raise RecipeError(f"{path!r}: {'.'.join(keys[:depth])!r} has no settings inside; try setting it whole")
-        if key not in place or key == "format":
-            valid = [name for name in place if name != "format"]
-            raise RecipeError(f"{path!r}: " + unknown_name("setting", key, valid))
-        if depth == len(keys) - 1:
-            place[key] = value
-        place = place[key]

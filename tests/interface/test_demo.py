@@ -137,6 +137,11 @@ def another_mark(path: Path) -> None:
     (path / "demo.json").write_text('["isthmus demo"]')
 
 
+def a_strangers_mark(path: Path) -> None:
+    path.mkdir()
+    (path / "demo.json").write_text('{"made_by": "somebody"}')
+
+
 def a_link(path: Path) -> None:
     path.symlink_to(path.parent)
 
@@ -151,6 +156,7 @@ def a_link(path: Path) -> None:
         (a_folder, True, "was not made by a demo"),
         (a_model, True, "was not made by a demo"),
         (another_mark, True, "was not made by a demo"),
+        (a_strangers_mark, True, "was not made by a demo"),
         (a_demo_and_more, True, r"holds more than a demo made \(notes.txt\)"),
     ],
 )

@@ -90,6 +90,7 @@ def test_dropout_works_in_training_only_and_keeps_the_mean() -> None:
     network.eval()
     quiet = network.encode(batch)
     assert torch.equal(quiet, network.encode(batch))
+    torch.testing.assert_close(quiet, make(Dense((400,))).eval().encode(batch), rtol=0, atol=0)
     network.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
