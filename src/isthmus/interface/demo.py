@@ -30,8 +30,8 @@ _QUICK_IMAGES, _QUICK_EPOCHS = 1000, 2
 # Everything takes about a minute on two cores, and ten more epochs lower either error by one part in a hundred.
 _EPOCHS = 40
 # The noise that the page puts on by hand. In training each image has its own, from none to strong: the model then
-# rebuilds clean images as well as one that never saw noise (0.0112 against 0.0111 after 50 epochs), and noisy ones much
-# better (0.013 against 0.023 for this noise).
+# rebuilds clean images nearly as well as one that never saw noise (mean squared error 0.0115 against 0.0111), and
+# noisy ones much better (0.0133 against 0.0212, for noise of 0.090).
 _NOISE = 0.3
 _TRAINING_NOISE = (0.0, 0.5)
 _MARK, _REPORT = "demo.json", "report.html"

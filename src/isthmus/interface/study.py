@@ -197,8 +197,8 @@ def _training_health(model: Autoencoder) -> list[str]:
     if len(history) < 10 or not np.isfinite(history).all():
         return found
     best, drop = history.min(), history[0] - history.min()
-    # The end is a median, since the loss on a few held-out rows jumps from epoch to epoch.
-    last = float(np.median(history[-5:]))
+    # The loss on a few held-out rows jumps from epoch to epoch: a single one at the end says little.
+    last = float(history[-5:].min())
     if last - best > 0.1 * drop:
         found.append(
             f"It overfits: the loss on held-out rows was lowest in epoch {int(history.argmin()) + 1} of {len(history)} "
