@@ -25,7 +25,7 @@ from isthmus import Autoencoder, Recipe, load, presets
 from isthmus.codes import Deterministic, Gaussian
 from isthmus.corruptions import Mask
 from isthmus.data.loader import split
-from isthmus.errors import DataError, RecipeError
+from isthmus.errors import CollapseWarning, DataError, RecipeError
 from isthmus.objectives import Bernoulli, Linear, Objective, Rate, Reconstruction, Sparsity
 from isthmus.recipe import Training
 from tests.helpers import COLUMNS, batch_of, rows, small
@@ -491,3 +491,10 @@ def test_schedules_and_terms_by_name_in_a_recipe_file(tmp_path: Path) -> None:
     for given in (tmp_path / "r.json", str(tmp_path / "r.json")):
         assert Autoencoder(given).get_params()["recipe__objective__sparsity__weight__end"] == 0.1
     Autoencoder(small(Recipe.from_json(tmp_path / "r.json"))).fit(X)
+
+
+def test_a_collapsed_code_is_told_with_a_remedy() -> None:
+    noise = np.random.default_rng(0).normal(size=(300, 4))
+    recipe = presets.beta_vae(latent_dim=2, beta=50.0, hidden_dims=(8,), epochs=5)
+    with pytest.warns(CollapseWarning, match=r"none of its 2 latents differs .*terms: rate.*try a smaller weight"):
+        Autoencoder(recipe).fit(noise)

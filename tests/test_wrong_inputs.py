@@ -308,7 +308,7 @@ RECIPES: dict[str, Wrong] = {
     "path of a term that is not there": (
         lambda: presets.vae().replace({"objective.sparsity.weight": 1}),
         RecipeError,
-        "no setting 'sparsity'",
+        "no term 'sparsity'; try objective.terms=",
     ),
     "newer recipe": (
         lambda: Recipe.from_dict({"format": 2}),

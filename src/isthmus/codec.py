@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,9 @@ def encode(value: Any) -> Any:
 def check_mapping(where: str, value: Any) -> dict[str, Any]:
     """Return a JSON object as a new dictionary; raise `RecipeError` for anything else."""
     if not isinstance(value, Mapping):
-        raise RecipeError(f"{where}: " + explain("a JSON object", repr(value), '{"kind": ...}'))
+        raise RecipeError(
+            f"{where}: " + explain("a JSON object", repr(value), "one such as `isthmus recipes vae` prints")
+        )
     return dict(value)
 
 
@@ -121,6 +124,12 @@ def assign(data: dict[str, Any], path: str, value: Any) -> None:
             if item["term"]["kind"] == keys[1]:
                 place, keys = (item if keys[2] == "weight" else item["term"]), keys[2:]
                 break
+        else:
+            if keys[1] in TERMS:
+                example = [{"term": keys[1], "weight": 1.0}]
+                raise RecipeError(
+                    f"{path!r}: this recipe has no term {keys[1]!r}; try objective.terms={json.dumps(example)}"
+                )
     for depth, key in enumerate(keys):
         if not isinstance(place, dict):
             raise RecipeError(f"{path!r}: {'.'.join(keys[:depth])!r} has no settings inside; try setting it whole")
@@ -128,5 +137,16 @@ def assign(data: dict[str, Any], path: str, value: Any) -> None:
             valid = [name for name in place if name != "format"]
             raise RecipeError(f"{path!r}: " + unknown_name("setting", key, valid))
         if depth == len(keys) - 1:
+            if key == "kind":
+                _keep_shared(place, keys[0], value)
             place[key] = value
         place = place[key]
+
+
+def _keep_shared(part: dict[str, Any], axis: str, kind: Any) -> None:
+    """Drop the settings that a part of another kind does not have."""
+    table: Mapping[str, type[Any]] = AXES[axis].table if axis in AXES else LIKELIHOODS
+    known = isinstance(kind, str) and kind in table
+    shared = [field.name for field in dataclasses.fields(table[kind])] if known else list(part)
+    for name in [name for name in part if name not in shared]:
+        del part[name]

@@ -149,6 +149,12 @@ class SaltAndPepper(Corruption):
 class Chain(Corruption):
     """Several corruptions, one after the other.
 
+    Args:
+        parts: the corruptions, in the order in which they are applied; one at least.
+
+    Raises:
+        RecipeError: for anything else than corruptions.
+
     Example:
         >>> (Mask(0.3) >> GaussianNoise(0.1)).parts
         (Mask(rate=0.3), GaussianNoise(std=0.1))

@@ -47,6 +47,10 @@ class MissingPackageError(IsthmusError, ImportError):
     """An optional package that the called feature needs is not installed."""
 
 
+class CollapseWarning(UserWarning):
+    """A code that carries nothing: its latents are the same for every row."""
+
+
 def explain(expected: str, got: str, advice: str) -> str:
     """Return the one-sentence message used everywhere.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,7 @@ from isthmus.codes import Draw, row_keys
 from isthmus.data.loader import split
 from isthmus.data.preprocess import SCALINGS, Scaling
 from isthmus.data.sources import Rows, as_rows
-from isthmus.errors import DataError, RecipeError, check_integer, explain, unknown_name
+from isthmus.errors import CollapseWarning, DataError, RecipeError, check_integer, explain, unknown_name
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
@@ -180,6 +181,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             store=store,
             resume=resume_from is not None,
         )
+        _warn_of_collapse(history, recipe)
         self.recipe_, self.schema_, self.scaling_ = recipe, schema, scaling
         self.composition_, self.history_ = composition, history
         self.n_features_in_ = schema.width
@@ -193,7 +195,15 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     # ---- use ---------------------------------------------------------------------------------------------------
 
     def transform(self, X: Any, *, condition: Any = None) -> Floats:
-        """Return the codes `(rows, latent_dim)`: the posterior mean of a variational model. Deterministic."""
+        """Return the codes `(rows, latent_dim)`: the posterior mean of a variational model. Deterministic.
+
+        Args:
+            X: `(rows, *shape)`, as in `fit`.
+            condition: `(rows, condition_dim)` for a conditional model.
+
+        Raises:
+            DataError: for rows unlike the training rows.
+        """
         values, condition = self._rows(X, condition)
         return self._codes(values, condition)
 
@@ -208,7 +218,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self._decode(codes.astype(np.float32), condition)
 
     def reconstruct(self, X: Any, *, condition: Any = None) -> Floats:
-        """Return the rows as the model rebuilds them from their codes, `(rows, *shape)`, in the units of X."""
+        """Return the rows as the model rebuilds them from their codes, `(rows, *shape)`, in the units of X.
+
+        Raises:
+            DataError: for rows unlike the training rows.
+        """
         values, condition = self._rows(X, condition)
         return self._decode(self._codes(values, condition), condition)
 
@@ -245,7 +259,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             n: how many.
             random_state: seed of the draw; None draws others at every call.
             condition: `(n, condition_dim)` for a conditional model.
-            noise: whether rows are drawn from p(x|z) rather than its mean taken.
+            noise: whether rows are drawn from p(x|z) rather than its mean taken; the same for squared error and
+                binary cross-entropy, whose noise is no estimate.
 
         Raises:
             RecipeError: if the code has no prior.
@@ -457,6 +472,18 @@ def _digest(recipe: Recipe, rows: Rows, condition: Any) -> str:
             digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _warn_of_collapse(history: History, recipe: Recipe) -> None:
+    if history.best_epoch and history.rows[history.best_epoch - 1]["active_units"] == 0:
+        terms = ", ".join(weighted.term.kind for weighted in recipe.objective.terms) or "none"
+        warnings.warn(
+            f"the code has collapsed: none of its {recipe.code.latent_dim} latents differs from row to row (terms: "
+            f"{terms}); try a smaller weight of the term, a longer warm-up of it (presets.beta_vae(beta=0.5, "
+            "warmup_share=0.5)), more epochs, or check that the columns depend on each other at all",
+            CollapseWarning,
+            stacklevel=3,
+        )
 
 
 def _metrics(history: History, rows: int, held_out: int, seconds: float) -> dict[str, Any]:

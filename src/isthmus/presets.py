@@ -43,11 +43,12 @@ def _recipe(
     settings: dict[str, Any],
     likelihood: LikelihoodChoice = "auto_error",
     corruption: Corruption | None = None,
+    own: tuple[str, ...] = (),
 ) -> Recipe:
     """Deal the keyword arguments of a preset to the parts they belong to."""
     for name in settings:
         if name not in (*_NETWORK, *_TRAINING, "preprocessing", "likelihood"):
-            valid = [*_NETWORK, *_TRAINING, "preprocessing", "likelihood"]
+            valid = ["latent_dim", *own, *_NETWORK, *_TRAINING, "preprocessing", "likelihood"]
             raise RecipeError(unknown_name("setting", name, valid))
     chosen = settings.get("likelihood", likelihood)
     if isinstance(chosen, str) and chosen in LIKELIHOODS:
@@ -92,7 +93,9 @@ def denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = No
 
     Paper: Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, ICML 2008.
     """
-    return _recipe(Deterministic(latent_dim), settings=settings, corruption=corruption or GaussianNoise(0.3))
+    return _recipe(
+        Deterministic(latent_dim), settings=settings, corruption=corruption or GaussianNoise(0.3), own=("corruption",)
+    )
 
 
 def sparse_l1(latent_dim: LatentDim = "auto", weight: Weight = 0.01, **settings: Any) -> Recipe:
@@ -104,7 +107,9 @@ def sparse_l1(latent_dim: LatentDim = "auto", weight: Weight = 0.01, **settings:
 
     Paper: Ng, Sparse autoencoder, CS294A lecture notes, 2011 (with the L1 norm as its penalty).
     """
-    return _recipe(Deterministic(latent_dim, "relu"), WeightedTerm(Sparsity(), weight), settings=settings)
+    return _recipe(
+        Deterministic(latent_dim, "relu"), WeightedTerm(Sparsity(), weight), settings=settings, own=("weight",)
+    )
 
 
 def sparse_kl(latent_dim: LatentDim = "auto", target: float = 0.05, weight: Weight = 1.0, **settings: Any) -> Recipe:
@@ -116,9 +121,8 @@ def sparse_kl(latent_dim: LatentDim = "auto", target: float = 0.05, weight: Weig
 
     Paper: Ng, Sparse autoencoder, CS294A lecture notes, 2011.
     """
-    return _recipe(
-        Deterministic(latent_dim, "sigmoid"), WeightedTerm(SparsityTarget(target), weight), settings=settings
-    )
+    term = WeightedTerm(SparsityTarget(target), weight)
+    return _recipe(Deterministic(latent_dim, "sigmoid"), term, settings=settings, own=("target", "weight"))
 
 
 def sparse(latent_dim: LatentDim = "auto", penalty: str = "l1", **settings: Any) -> Recipe:
@@ -148,7 +152,7 @@ def contractive(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings
 
     Paper: Rifai et al., Contractive Auto-Encoders, ICML 2011.
     """
-    return _recipe(Deterministic(latent_dim), WeightedTerm(Contraction(), weight), settings=settings)
+    return _recipe(Deterministic(latent_dim), WeightedTerm(Contraction(), weight), settings=settings, own=("weight",))
 
 
 def vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
@@ -181,7 +185,8 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
     Paper: Higgins et al., beta-VAE, ICLR 2017.
     """
     weight: Weight = Linear(end=beta, over=warmup_share) if warmup_share else beta
-    return _recipe(Gaussian(latent_dim), WeightedTerm(Rate(), weight), settings=settings, likelihood="auto_density")
+    term, own = WeightedTerm(Rate(), weight), ("beta", "warmup_share")
+    return _recipe(Gaussian(latent_dim), term, settings=settings, likelihood="auto_density", own=own)
 
 
 PRESETS: dict[str, Callable[..., Recipe]] = {

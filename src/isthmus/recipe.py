@@ -42,13 +42,13 @@ class Training:
         warmup_steps: steps in which the rate rises linearly, though never more than a quarter of all.
         betas: Adam's decay rates of the first and second moment.
         weight_decay: decoupled weight decay (AdamW), on matrices only.
-        clip: a step's gradient norm is limited to this many times its running average; null for no limit.
+        clip: a step's gradient norm is limited to this many times its running average; None (null) for no limit.
         validation_fraction: share of the rows held out for early stopping and model selection.
-        patience: epochs without a better validation loss after which training stops; None to never stop.
+        patience: epochs without a better validation loss after which training stops; None (null) to never stop.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N", "mps".
         precision: "float32", or "bfloat16" for mixed precision.
         compile: whether `torch.compile` compiles the step.
-        threads: CPU threads; "auto" is what the machine gives the process.
+        threads: CPU threads; "auto" is what the machine gives the process, and one for a small network.
         seed: decides the split, the initial weights, the order and the noise.
         checkpoint_seconds: time between two checkpoints, where checkpoints are asked for.
     """

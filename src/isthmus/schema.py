@@ -70,21 +70,19 @@ class Schema:
                 # scikit-learn's own wording, which its estimator checks look for
                 raise DataError(
                     f"X has {array.shape[1]} features, but Autoencoder is expecting {self.width} features as input"
-                    f"{hint}; try the columns that the model was trained on"
+                    f"{hint}; try the columns that the model was trained on{_difference(self.names, names)}"
                 )
             raise DataError(explain(f"rows of shape {shape}{hint}", f"rows of shape {got}", "the training shape"))
         self._check_units(array)
         if self.names and names and names != self.names:
-            missing = [name for name in self.names if name not in names]
-            extra = [name for name in names if name not in self.names]
-            what = f"missing {missing}, unknown {extra}" if missing or extra else "the same columns in another order"
+            what = _difference(self.names, names).strip(" ()") or "the same columns in another order"
             raise DataError(explain(f"the training columns {list(self.names)}", what, "X[model.schema_.names]"))
 
     def _check_units(self, array: np.ndarray) -> None:
         """Refuse pixels of 0 to 1 where the model knows 0 to 255, and the reverse: every score would be wrong."""
         pixels = self.dtype in ("uint8", "uint16")
         given = str(array.dtype)
-        if pixels and self.high > 1 and given.startswith("float") and array.size > 1 and 0 < array.max() <= 1:
+        if pixels and self.high > 1 and given.startswith("float") and array.max() <= 1 and (array % 1).any():
             raise DataError(
                 explain(f"{self.dtype} values, as in training", f"{given} values of at most 1", "the unscaled pixels")
             )
@@ -116,6 +114,15 @@ class Schema:
             if isinstance(error, ArtifactError):
                 raise
             raise ArtifactError(f"schema.json does not describe a row ({error}); try saving the model again") from None
+
+
+def _difference(wanted: tuple[str, ...] | None, got: tuple[str, ...] | None) -> str:
+    """Return which columns are missing or unknown, in brackets; nothing where names are not known or the same."""
+    missing = [name for name in wanted or () if name not in (got or ())]
+    extra = [name for name in got or () if name not in (wanted or ())]
+    if not wanted or not got or not (missing or extra):
+        return ""
+    return f" (missing {missing}, unknown {extra})"
 
 
 def _all_zero_or_one(array: np.ndarray) -> bool:

@@ -22,6 +22,7 @@ import torch
 
 from isthmus import Autoencoder, load
 from isthmus.codes import Draw
+from isthmus.errors import CollapseWarning
 from isthmus.presets import PRESETS
 from isthmus.recipe import Recipe
 from isthmus.schema import Schema
@@ -67,6 +68,7 @@ def data_for(case: str, count: int = 96, seed: int = 0) -> np.ndarray:
 def fitted(case: str) -> Autoencoder:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", CollapseWarning)  # three epochs fill no code
         return Autoencoder(CASES[case], random_state=1).fit(data_for(case))
 
 

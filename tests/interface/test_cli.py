@@ -125,12 +125,14 @@ WRONG = [
     ("fit {}/table.npy --out {}/m --set training.batch_size=500", "expected at most the 72 training rows, got 500"),
     ("fit {}/table.npy --out {}/m --set training.device=cuda:99", "training.device: expected"),
     ("fit {}/table.npy --out {}/m --set objective.likelihood=bernoulli", "cannot hold the data"),
-    ("fit {}/table.npy --out {}/m --set objective.rate.weight=2", "there is no setting 'rate'"),
+    (
+        "fit {}/table.npy --out {}/m --set objective.rate.weight=2",
+        "this recipe has no term 'rate'; try objective.terms=",
+    ),
     ("fit {}/table.npy --out {}/m --recipe vae --set code.kind=deterministic", "term 'rate' needs 'kl'"),
     ("fit {}/table.npy --out {}/no/m", "there is no folder"),
     ("fit {}/table.npy --out {}/plain", "exists; try another name, or overwrite"),
     ("fit {}/table.npy --out {}/table.csv --overwrite", "is not a model folder, so it is not overwritten"),
-    ("fit {}/table.npy --out {}/plain --resume", "nothing to resume"),
     ("encode {}/none {}/table.npy --out {}/z.npy", "does not exist; try the folder"),
     ("encode {} {}/table.npy --out {}/z.npy", "is not a model folder: it has no manifest.json"),
     ("encode {}/plain {}/wide.npy --out {}/z.npy", "X has 9 features, but Autoencoder is expecting 4 features"),
@@ -262,6 +264,15 @@ def test_overwrite_replaces_a_model(place: Path, isthmus: Command, tmp_path: Pat
     assert isthmus(*arguments, "--seed", 5, "--overwrite").status == 0
     assert (tmp_path / "m" / "model.safetensors").read_bytes() != first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+
+
+def test_resuming_what_is_complete_is_no_failure(place: Path, isthmus: Command) -> None:
+    """So that "again until it succeeds" ends."""
+    before = (place / "plain" / "model.safetensors").read_bytes()
+    result = isthmus("fit", place / "table.npy", "--out", place / "plain", "--resume")
+    assert result.status == 0
+    assert "nothing to resume" in result.err
+    assert (place / "plain" / "model.safetensors").read_bytes() == before
 
 
 def test_a_damaged_model_is_refused(place: Path, isthmus: Command, tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from isthmus.errors import TrainingError
 from isthmus.networks import Dense
 from isthmus.recipe import Training
 from isthmus.schema import Batch, Schema
-from isthmus.training import History, train
+from isthmus.training import CheckpointStore, History, train
 from tests.helpers import rows, small
-from tests.training.test_resume import KillAt
+from tests.training.test_resume import KillAt, Killed, assert_same_run
 
 X = rows(90).astype(np.float32)
 TRAIN, HELD_OUT = Batch(torch.from_numpy(X[:70])), Batch(torch.from_numpy(X[70:]))
@@ -43,16 +43,31 @@ class Poison(Corruption):
         return x * float("nan") if self.seen[-1] in self.steps_poisoned else x
 
 
-def fit(poisoned: Any, validation: bool = True, progress: Any = None, **training: Any) -> tuple[History, Any]:
-    """Train 5 epochs of 5 steps, some of them on NaN."""
+def fit(
+    poisoned: Any,
+    validation: bool = True,
+    progress: Any = None,
+    store: CheckpointStore | None = None,
+    done: int = 0,
+    **training: Any,
+) -> tuple[History, Any]:
+    """Train 5 epochs of 5 steps, some of them on NaN, or go on after the steps that are done."""
     settings = {"epochs": 5, "batch_size": 14, "patience": None, "learning_rate": 0.01, **training}
-    recipe = Recipe(Dense((7,)), Deterministic(3), Poison(tuple(poisoned), []), training=Training(**settings))
+    poison = Poison(tuple(poisoned), list(range(done)))
+    recipe = Recipe(Dense((7,)), Deterministic(3), poison, training=Training(**settings))
     recipe = recipe.resolve(Schema.of(X), 70)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         composition = recipe.build(Schema.of(X))
     history = train(
-        composition, recipe.objective, recipe.training, TRAIN, HELD_OUT if validation else None, progress=progress
+        composition,
+        recipe.objective,
+        recipe.training,
+        TRAIN,
+        HELD_OUT if validation else None,
+        progress=progress,
+        store=store,
+        resume=True,
     )
     return history, composition
 
@@ -86,6 +101,20 @@ def test_one_nan_rolls_back_lowers_the_rate_and_finishes(step: int, validation: 
     if validation:
         loss = composition(HELD_OUT).reconstruction.mean().item()
         assert loss == pytest.approx(min(v for v in history["validation/total"] if math.isfinite(v)), rel=1e-5)
+
+
+@pytest.mark.parametrize("kill", [9, 12, 16, 21])
+def test_a_run_that_was_rolled_back_resumes_exactly(kill: int, tmp_path: Path) -> None:
+    """The lowered rate and the forgotten moments are part of where a run is."""
+    with pytest.warns(RuntimeWarning, match="a tenth of the rate"):
+        alone = fit([6], checkpoint_seconds=0.0)
+    store = CheckpointStore(tmp_path, "digest")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        with pytest.raises(Killed):
+            fit([6], progress=KillAt(step=kill), store=store, checkpoint_seconds=0.0)
+        resumed = fit([6], store=store, done=kill - 1, checkpoint_seconds=0.0)
+    assert_same_run((alone[1], alone[0]), (resumed[1], resumed[0]))
 
 
 def test_a_nan_in_a_long_epoch_is_noticed_before_its_end() -> None:

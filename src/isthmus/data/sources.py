@@ -106,9 +106,9 @@ def check_values(data: Any, names: tuple[str, ...] | None = None) -> Array:
         raise DataError(explain("numbers", f"dtype {array.dtype}", "X.astype(float)"))
     if array.ndim < 2:
         raise DataError(
-            explain("rows and columns (a 2-D array or more)", f"shape {array.shape}", "this advice: ")
-            + "Reshape your data either using array.reshape(-1, 1) if it is a single column or array.reshape(1, -1) "
-            "if it is a single row"
+            explain("rows and columns (a 2-D array or more)", f"shape {array.shape}", "to reshape")
+            + ". Reshape your data either using array.reshape(-1, 1) if it is a single column or "
+            "array.reshape(1, -1) if it is a single row"
         )
     if array.shape[0] == 0:
         raise DataError(
@@ -285,6 +285,8 @@ def _read_csv(stream: Any, file: Path, key: str, delimiter: str = ",") -> Any:
     )
     options = csv.ReadOptions(autogenerate_column_names=nameless)
     table = csv.read_csv(stream, options, csv.ParseOptions(delimiter=delimiter))
+    if table.num_columns == 1 and ";" in table.column_names[0]:
+        raise DataError(explain("columns parted by commas", f"semicolons in {str(file)!r}", "saving it with commas"))
     return _unique_names(table)
 
 

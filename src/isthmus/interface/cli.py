@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -79,8 +80,9 @@ def fit(
     chosen = as_recipe(recipe).replace(_settings(settings, seed))
     checkpoint = out.with_name(out.name + ".checkpoint")
     unfinished = checkpoint.exists()
-    if resume and not unfinished and out.exists():
-        raise DataError(f"{str(out)!r} is complete and there is no checkpoint beside it: nothing to resume")
+    if resume and not unfinished and (out / "manifest.json").exists():
+        _say(f"{str(out)!r} is complete and there is no checkpoint beside it: nothing to resume")
+        return
     if unfinished and not resume and not overwrite:
         raise DataError(
             f"a run to {str(out)!r} was stopped: try --resume to continue it, or --overwrite to start again"
@@ -249,7 +251,7 @@ def report(
     fitted = _load(model)
     rows, classes = _read_labelled(data, drop, labels)
     fitted.schema_.check(rows.values, rows.names)
-    write_report({model.name: fitted}, rows, out, labels=classes)
+    write_report({model.name: fitted}, rows, out, labels=classes, command=shlex.join(["isthmus", *sys.argv[1:]]))
     _say(f"report written to {out}")
 
 

@@ -58,6 +58,8 @@ class Optimiser:
 
     A step whose gradient norm exceeds `clip` times the running average is scaled down to that: an average needs no
     unit, where a fixed limit would depend on the number of columns.
+
+    Paper: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, https://arxiv.org/abs/1711.05101.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], settings: Training, steps: int) -> None:
