@@ -185,7 +185,9 @@ def test_every_type_of_number(dtype: str) -> None:
     x = X > 0.5 if dtype == "bool" else (X * scale).astype(dtype)
     model = fitted(x=x)
     back = model.reconstruct(x)
-    assert back.dtype == np.float32 and np.isfinite(back).all()
+    assert (
+        back.dtype == ("float64" if dtype in ("int32", "int64", "float64") else "float32") and np.isfinite(back).all()
+    )
     assert np.abs(back.mean(0) - x.astype(float).mean(0)).max() < 0.25 * scale
     assert np.isfinite(model.score_samples(x)).all()
 
@@ -320,6 +322,18 @@ def test_random_state_is_the_recipes_seed_or_a_generator() -> None:
     assert not np.array_equal(c, d)
 
 
+def test_initial_weights_follow_the_seed() -> None:
+    """Not only the order and the noise: what training starts from."""
+    still = SMALL.replace({"training.learning_rate": 1e-12, "training.epochs": 1})
+
+    def start(seed: int) -> torch.Tensor:
+        return Autoencoder(still, random_state=seed).fit(X).composition_.network.encoder[0].weight.detach()
+
+    assert torch.equal(start(0), start(0))
+    for one, other in ((0, 1), (1, 2)):
+        assert (start(one) - start(other)).abs().max() > 0.1
+
+
 def test_scores_do_not_change_at_every_call() -> None:
     """pyod's VAE scores are sampled."""
     model = fitted(VARIATIONAL)
@@ -407,7 +421,7 @@ def test_held_out_rows_change_nothing_that_is_fitted() -> None:
     changed = X.copy()
     changed[held_out.numpy()] = 1.0 - 0.5 * changed[held_out.numpy()]
     one, other = fitted(recipe, X), fitted(recipe, changed)
-    np.testing.assert_array_equal(one.scaling_.offset, X[kept.numpy()].mean(0))
+    np.testing.assert_allclose(one.scaling_.offset, X[kept.numpy()].mean(0), rtol=1e-12)
     np.testing.assert_array_equal(one.scaling_.offset, other.scaling_.offset)
     np.testing.assert_array_equal(one.scaling_.scale, other.scaling_.scale)
     np.testing.assert_array_equal(one.transform(X), other.transform(X))
@@ -498,3 +512,23 @@ def test_a_collapsed_code_is_told_with_a_remedy() -> None:
     recipe = presets.beta_vae(latent_dim=2, beta=50.0, hidden_dims=(8,), epochs=5)
     with pytest.warns(CollapseWarning, match=r"none of its 2 latents differs .*terms: rate.*try a smaller weight"):
         Autoencoder(recipe).fit(noise)
+
+
+@pytest.mark.parametrize("likelihood", ["binary_cross_entropy", "bernoulli"])
+def test_a_row_outside_the_support_scores_below_every_other(likelihood: str) -> None:
+    x = (X > 0.5).astype(float) if likelihood == "bernoulli" else X
+    recipe = presets.vae(latent_dim=2, hidden_dims=(8,), epochs=3, likelihood=likelihood)
+    model = Autoencoder(recipe).fit(x)
+    for value in (-0.01, 1.01, 2.0, 1e4, -1e4):
+        row = x[:1].copy()
+        row[0, 0] = value
+        assert model.score_samples(row).tolist() == [-np.inf]
+    assert np.isfinite(model.score_samples(x)).all()
+
+
+def test_large_numbers_come_back_with_their_digits() -> None:
+    stamps = 1.7e9 + np.arange(500.0)[:, None] + np.array([0.0, 1.0])
+    recipe = presets.autoencoder(latent_dim=2, hidden_dims=(16,), epochs=100)
+    rebuilt = Autoencoder(recipe).fit(stamps).reconstruct(stamps)
+    assert rebuilt.dtype == np.float64
+    assert np.abs(rebuilt - stamps).max() < 64  # float32 has steps of 128 there

@@ -105,6 +105,7 @@ def load(path: str | Path) -> Artifact:
     folder = Path(path)
     manifest = _read_manifest(folder)
     data = {name: _read_checked(folder, name, manifest) for name in _FILES}
+    _check_metrics(folder, manifest["metrics"])
     try:
         recipe = Recipe.from_dict(_json(folder, "recipe.json", data["recipe.json"]))
     except (RecipeError, RecursionError, TypeError) as error:
@@ -257,6 +258,18 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest.get("sha256"), dict) or not isinstance(manifest.get("metrics"), dict):
         raise ArtifactError(f"manifest.json of {str(folder)!r} lacks its hashes or metrics")
     return manifest
+
+
+_COUNTS = ("training_rows", "validation_rows", "epochs", "best_epoch", "seconds", "active_units")
+
+
+def _check_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Refuse metrics that are not the numbers, and the one text, that every model has."""
+    numbers = [metrics.get(name) for name in _COUNTS]
+    numbers += [value for name, value in metrics.items() if name not in (*_COUNTS, "stop_reason")]
+    wrong = any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers)
+    if wrong or not isinstance(metrics.get("stop_reason"), str):
+        raise ArtifactError(f"manifest.json of {str(folder)!r} has metrics that no training writes")
 
 
 def _read_checked(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:

@@ -18,6 +18,9 @@ from isthmus.networks import Network
 from isthmus.objectives import Forward, Likelihood, OwningTerm
 from isthmus.schema import Batch
 
+# How far scaled values may lie outside [0, 1].
+_ROUNDING = 1e-6
+
 
 @dataclass(slots=True)
 class Loss:
@@ -129,11 +132,19 @@ class Composition(nn.Module):
         return Loss(total, raw)
 
     def log_likelihood(self, forward: Forward) -> Tensor:
-        """Return ``log p(x|z)`` `(rows,)`, averaged over samples, in nats with all constants."""
+        """Return ``log p(x|z)`` `(rows,)`, averaged over samples, in nats with all constants.
+
+        A row with a value that the likelihood gives no density, such as one outside [0, 1], has minus infinity.
+        """
         cost = forward.reconstruction.mean(0) if forward.reconstruction.ndim > 1 else forward.reconstruction
         mask = forward.batch.mask
         columns = forward.batch.wanted[0].numel() if mask is None else mask.flatten(1).sum(1)
-        return -cost - self.likelihood.constant * columns
+        score = -cost - self.likelihood.constant * columns
+        if self.likelihood.support == "real":
+            return score
+        wanted = forward.batch.observed().wanted
+        outside = ((wanted < -_ROUNDING) | (wanted > 1.0 + _ROUNDING)).flatten(1).any(1)
+        return score.masked_fill(outside, -torch.inf)
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:

@@ -26,7 +26,7 @@ from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
 from isthmus.training import CheckpointStore, History, choose_progress, runtime, train
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 # Rows go through the network in blocks of exactly this many (the last one padded), since a matrix product's rounding
 # may depend on its shape: so a row has the same code and score alone and among a million.
@@ -229,6 +229,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def score_samples(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
 
+        Scores compare between rows, and between models of one likelihood and one preprocessing. A row with a value
+        that the likelihood cannot have, such as one outside [0, 1] for a cross-entropy, scores minus infinity.
+
         For a deterministic code this is ``log p(x | z(x))``. For a variational one it is the evidence lower bound,
         ``E_q[log p(x|z)] - KL(q(z|x) || p(z))``, estimated with 16 antithetic draws that the row itself decides: the
         same row has the same score at every call, alone or among others, and the errors of different rows are
@@ -314,7 +317,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             raise RecipeError("this recipe has no corruption; try presets.denoising")
         batch = Batch(torch.from_numpy(self.scaling_.forward(values)))
         seen = self.recipe_.corruption(batch, torch.Generator().manual_seed(derive(_seed(random_state), "corruption")))
-        return self.scaling_.inverse(seen.x.numpy())
+        return self.scaling_.inverse(seen.x.numpy(), self.schema_.float_dtype)
 
     # ---- on disk -----------------------------------------------------------------------------------------------
 
@@ -381,7 +384,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         for batch, real in self._blocks(codes, condition):
             parameters = self.composition_.decode(batch.x, batch)
             x = likelihood.mean(parameters) if generator is None else likelihood.draw(parameters, generator)
-            rows.append(self.scaling_.inverse(x[:real].cpu().numpy()))
+            rows.append(self.scaling_.inverse(x[:real].cpu().numpy(), self.schema_.float_dtype))
         return np.concatenate(rows)
 
 
@@ -488,7 +491,8 @@ def _warn_of_collapse(history: History, recipe: Recipe) -> None:
 
 def _metrics(history: History, rows: int, held_out: int, seconds: float) -> dict[str, Any]:
     best = history.rows[history.best_epoch - 1] if history.best_epoch else {}
-    chosen = {k: v for k, v in best.items() if k.startswith(("train/", "validation/")) or k == "active_units"}
+    chosen = {k: v for k, v in best.items() if k.startswith(("train/", "validation/"))}
+    chosen["active_units"] = best.get("active_units", 0)
     return {
         "training_rows": rows,
         "validation_rows": held_out,

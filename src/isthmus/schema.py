@@ -51,6 +51,11 @@ class Schema:
         return int(np.prod(self.shape))
 
     @property
+    def float_dtype(self) -> str:
+        """The floating type that holds such values: float64 for what float32 would round, else float32."""
+        return "float32" if np.dtype(self.dtype).itemsize <= 2 or self.dtype == "float32" else "float64"
+
+    @property
     def in_unit_interval(self) -> bool:
         """Whether the values are image-like: an unsigned integer type, or numbers that all lie in [0, 1]."""
         return self.dtype in ("uint8", "uint16", "bool") or (self.low >= 0 and self.high <= 1)
@@ -86,7 +91,8 @@ class Schema:
             raise DataError(
                 explain(f"{self.dtype} values, as in training", f"{given} values of at most 1", "the unscaled pixels")
             )
-        if not pixels and self.in_unit_interval and given in ("uint8", "uint16") and array.max() > 1:
+        whole = array.dtype.kind in "iu" and self.dtype.startswith("float")
+        if whole and self.in_unit_interval and array.max() > 1:
             raise DataError(
                 explain(f"{self.dtype} values in [0, 1], as in training", f"{given} up to {array.max()}", "X / 255")
             )
@@ -109,6 +115,8 @@ class Schema:
                 raise ValueError(f"shape {shape}, {len(names or ())} names, condition_dim {told}")
             range_ = {"low": float(data["low"]), "high": float(data["high"]), "binary": bool(data["binary"])}
             dtype = str(np.dtype(data["dtype"]))
+            if np.dtype(dtype).kind not in "fiub":
+                raise ValueError(f"dtype {dtype}")
             return cls(**{**data, **range_, "shape": shape, "names": names, "condition_dim": told, "dtype": dtype})
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ArtifactError):

@@ -167,7 +167,7 @@ def test_what_a_model_says_has_the_shape_and_units_of_its_rows(case: str) -> Non
     model = fitted(case)
     said = outputs(model, x)
     assert said["codes"].shape == (len(x), CASES[case].code.latent_dim)
-    assert said["rows"].shape == x.shape and said["rows"].dtype == np.float32
+    assert said["rows"].shape == x.shape and said["rows"].dtype == model.schema_.float_dtype
     assert said["scores"].shape == (len(x),) and said["scores"].dtype == np.float64
     for name, values in said.items():
         assert np.isfinite(values).all(), name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isthmus.data.loader import Loader, split, take
@@ -16,6 +16,8 @@ def numbered(count: int) -> Batch:
 
 
 @given(rows=st.integers(1, 200), fraction=st.floats(0.0, 0.9), seed=st.integers(0, 2**32 - 1))
+@example(rows=4, fraction=0.9, seed=0)
+@example(rows=5, fraction=0.9, seed=0)
 def test_split_parts_the_rows_in_two(rows: int, fraction: float, seed: int) -> None:
     train, held_out = split(rows, fraction, seed)
     assert sorted([*train.tolist(), *held_out.tolist()]) == list(range(rows))

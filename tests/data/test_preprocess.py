@@ -52,14 +52,13 @@ def test_the_inverse_gives_the_rows_back(kind: str, x: np.ndarray) -> None:
 @given(x=tables())
 def test_standard_columns_have_mean_zero_and_deviation_one(x: np.ndarray) -> None:
     forward = fit("standard", x).forward(x).astype(np.float64)
-    wide = x.astype(np.float64)
-    # A column whose spread is lost in the rounding of its own offset has no scale.
-    varies = wide.std(0) > 1e-12 * np.abs(wide.mean(0))
-    assert (
-        np.abs(forward.mean(0)).max() < 1e-3 + (np.abs(wide.mean(0)) * 1e-15 / np.where(varies, wide.std(0), 1)).max()
-    )
-    np.testing.assert_allclose(forward.std(0)[varies], 1.0, rtol=1e-3)
-    assert (np.abs(forward[:, ~varies]) < 1e-2).all()
+    steps = x.astype(np.float64) - x[0].astype(np.float64)  # exact where values are alike: the offset is gone
+    varies = steps.std(0) > 0
+    deviation = np.where(varies, steps.std(0), 1.0)
+    expected = (steps - steps.mean(0)) / deviation
+    allowed = 1e-5 + 1e-5 * np.abs(expected) + 3e-16 * np.abs(x[0].astype(float)) / deviation  # the offset's rounding
+    assert (np.abs(forward - expected) <= allowed)[:, varies].all()
+    assert (forward[:, ~varies] == 0).all()
 
 
 def test_standard_is_the_formula() -> None:
@@ -103,6 +102,22 @@ def test_a_column_that_hardly_varies_is_no_constant() -> None:
     np.testing.assert_allclose(fit("standard", x).forward(x), [[-1.0], [1.0]], rtol=1e-6)
     x = np.array([[1e6 + 1e-5], [1e6 + 3e-5]] * 5)
     np.testing.assert_allclose(fit("standard", x).forward(x), [[-1.0], [1.0]] * 5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["i8", "f8"])
+def test_numbers_of_sixteen_digits_are_scaled(dtype: str) -> None:
+    """Order numbers, clocks in nanoseconds: float64 holds their differences, so they are no rounding."""
+    x = (10**15 + np.arange(500)).astype(dtype)[:, None]
+    forward = fit("standard", x).forward(x)
+    np.testing.assert_allclose(forward[:, 0], (np.arange(500) - 249.5) / np.arange(500).std(), atol=0.01)
+
+
+@pytest.mark.parametrize("relative", [1e-16, 1e-14, 1e-12, 1e-10])
+def test_nothing_that_is_fitted_scales_to_huge_numbers(relative: float) -> None:
+    """Whether a deviation is taken for rounding or not, what is left of it is not taken for millions."""
+    for offset in (1.0, 1e6, 1e18, -1e25):
+        x = offset * (1.0 + relative * np.random.default_rng(0).standard_normal((200, 1)))
+        assert np.abs(fit("standard", x).forward(x)).max() < 10.0
 
 
 @pytest.mark.parametrize(

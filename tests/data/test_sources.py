@@ -284,6 +284,13 @@ def test_files_that_lie(liar: str, zipped: bool, tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("change", [-1, 1])
+def test_an_idx_file_of_another_length_says_both(change: int, tmp_path: Path) -> None:
+    content = VALID["x.idx"] + b"x" if change > 0 else VALID["x.idx"][:-1]
+    with pytest.raises(DataError, match=rf"states 6 bytes of values and has {6 + change}; it is damaged"):
+        as_rows(put(tmp_path, "x.idx", content))
+
+
 def test_an_encrypted_or_unknown_archive(tmp_path: Path) -> None:
     content = bytearray(VALID["x.npz"])
     for place in (content.index(b"PK\x03\x04") + 6, content.index(b"PK\x01\x02") + 8):

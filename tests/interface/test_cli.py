@@ -131,6 +131,7 @@ WRONG = [
     ),
     ("fit {}/table.npy --out {}/m --recipe vae --set code.kind=deterministic", "term 'rate' needs 'kl'"),
     ("fit {}/table.npy --out {}/no/m", "there is no folder"),
+    ("fit {}/table.npy --out .", "expected the name of a folder to make"),
     ("fit {}/table.npy --out {}/plain", "exists; try another name, or overwrite"),
     ("fit {}/table.npy --out {}/table.csv --overwrite", "is not a model folder, so it is not overwritten"),
     ("encode {}/none {}/table.npy --out {}/z.npy", "does not exist; try the folder"),

@@ -55,7 +55,7 @@ def reference(spec: LikelihoodSpec, likelihood: Any, parameters: torch.Tensor) -
     if spec.variance == "row":
         variance = parameters[:, 1].exp() + spec.floor
     elif spec.variance == "column":
-        variance = likelihood.log_variance.exp() + spec.floor
+        variance = likelihood.log_variance.view(likelihood.row).exp() + spec.floor
     else:
         variance = torch.tensor(spec.variance, dtype=torch.float64)
     return distributions.Normal(first, variance.sqrt())

@@ -396,3 +396,11 @@ def test_threads_are_as_asked_and_put_back() -> None:
     train(composition, recipe.objective, recipe.training, TRAIN)
     assert set(seen) == {2}
     assert torch.get_num_threads() == before
+
+
+def test_early_stopping_waits_for_a_warm_up() -> None:
+    """Under a rising weight the loss with the final one may rise too; patience counts from the warm-up's end."""
+    noise = np.random.default_rng(0).normal(size=(200, 6))
+    recipe = presets.beta_vae(latent_dim=2, beta=8.0, warmup_share=0.5, hidden_dims=(8,), epochs=60, patience=3)
+    history = Autoencoder(recipe).fit(noise).history_
+    assert len(history) >= 33

@@ -328,9 +328,10 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
 
     monkeypatch.setattr(failing, fail)
     with pytest.raises(OSError, match="no space"):
-        go("plain", store)
+        store.save({"a": torch.zeros(3)}, {})
     monkeypatch.undo()
     assert store.path.read_bytes() == before
+    assert [path.name for path in store.folder.iterdir()] == [store.path.name]
     assert_same_run(go("plain"), go("plain", store))
 
 
@@ -363,3 +364,14 @@ def test_remove_leaves_what_is_not_the_checkpoint(tmp_path: Path) -> None:
     other.remove()
     assert not (tmp_path / "d").exists()
     assert store.load() is None
+
+
+def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CheckpointStore, "save", full)
+    recipe = presets.autoencoder(latent_dim=2, hidden_dims=(8,), epochs=3, checkpoint_seconds=0)
+    with pytest.warns(RuntimeWarning, match=r"no checkpoint could be written .*No space left.*training goes on"):
+        model = Autoencoder(recipe).fit(np.random.default_rng(0).random((50, 4)), checkpoint=tmp_path / "c")
+    assert len(model.history_) == 3

@@ -48,9 +48,9 @@ class Scaling(ABC):
             raise DataError(explain("values that float32 can hold once scaled", f"one of {largest:g}", "a logarithm"))
         return scaled
 
-    def inverse(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return `(rows, *shape)` in the user's units, in float32."""
-        return (rows * self.scale + self.offset).astype(np.float32)
+    def inverse(self, rows: np.ndarray[Any, Any], dtype: str = "float32") -> Floats:
+        """Return `(rows, *shape)` in the user's units, in float32 or float64."""
+        return (rows * self.scale + self.offset).astype(dtype)
 
     def state(self) -> dict[str, Floats]:
         """Return the fitted arrays by name."""
@@ -102,16 +102,15 @@ class Standard(_Fitted):
 
     @classmethod
     def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Standard:
+        first = rows[0].astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            offset = rows.mean(0, dtype=np.float64)
-            scale = rows.std(0, dtype=np.float64)
+            # From the first row on: the mean of large numbers is off by a rounding, which may be all that differs.
+            steps = rows - first
+            offset, scale = first + steps.mean(0), steps.std(0)
         if not (np.isfinite(offset).all() and np.isfinite(scale).all()):
             largest = float(np.abs(rows).max())
             raise DataError(explain("values not too large to be squared", f"one of {largest:g}", "a logarithm"))
-        # Of equal values the mean is off by a rounding, which would be all of what is left.
-        offset = np.where((rows == rows[:1]).all(0), rows[0], offset)
-        # A deviation near the last digit of the values is rounding too, and no scale.
-        return cls(offset, np.where(scale <= 1e-12 * np.abs(offset), 1.0, scale))
+        return cls(offset, np.where(scale == 0, 1.0, scale))
 
 
 class Unscaled(_Fitted):

@@ -71,7 +71,7 @@ def _from_frame(frame: nw.DataFrame[Any]) -> Rows:
         holes = int(column.is_null().sum())
         if holes:
             raise DataError(
-                f"column {name!r} has {holes} missing values (NaN): try filling or dropping those rows first"
+                f"column {name!r} has {holes} missing values (NaN): try filling them, dropping those rows, or --drop"
             )
         columns.append(column.to_numpy())
     if not columns:

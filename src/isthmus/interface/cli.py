@@ -78,8 +78,10 @@ def fit(
     from isthmus.estimator import Autoencoder, as_recipe
 
     chosen = as_recipe(recipe).replace(_settings(settings, seed))
+    if not out.name:
+        raise DataError(f"--out {out}: " + explain("the name of a folder to make", f"{str(out)!r}", "--out model"))
     checkpoint = out.with_name(out.name + ".checkpoint")
-    unfinished = checkpoint.exists()
+    unfinished = _has_checkpoint(checkpoint)
     if resume and not unfinished and (out / "manifest.json").exists():
         _say(f"{str(out)!r} is complete and there is no checkpoint beside it: nothing to resume")
         return
@@ -94,8 +96,11 @@ def fit(
         _remove_checkpoint(checkpoint)
     model = Autoencoder(chosen, verbose=not quiet)
     model.fit(rows, checkpoint=None if resume else checkpoint, resume_from=checkpoint if resume else None)
-    model.save(out, overwrite=overwrite or resume)
     interrupted = model.history_.stop_reason == "interrupted"
+    if interrupted and not model.history_.best_epoch:
+        _say("interrupted before the first epoch was over: nothing is written")
+        raise typer.Exit(1)
+    model.save(out, overwrite=overwrite or resume)
     if not interrupted:
         _remove_checkpoint(checkpoint)
     if as_json:
@@ -103,7 +108,9 @@ def fit(
     else:
         _print_metrics(model, f"model written to {out}")
     if interrupted:
-        _say(f"interrupted: {out} holds the best weights so far; the same command with --resume goes on")
+        again = "--resume goes on" if _has_checkpoint(checkpoint) else "--overwrite starts again"
+        _say(f"interrupted: {out} holds the best weights so far; the same command with {again}")
+    if interrupted or model.history_.stop_reason.startswith("stopped"):
         raise typer.Exit(1)
 
 
@@ -229,7 +236,7 @@ def inspect(
     else:
         typer.echo(f"{len(rows.values)} {schema.describe()}")
         if schema.names:
-            typer.echo("columns: " + ", ".join(schema.names))
+            typer.echo("columns: " + ", ".join(name if name.isprintable() else repr(name) for name in schema.names))
 
 
 @app.command()
@@ -342,6 +349,14 @@ def _check_parent(out: Path) -> None:
     parent = out.absolute().parent
     if not parent.is_dir():
         raise DataError(f"--out {out}: there is no folder {str(parent)!r}; try making it first")
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    from isthmus.training.checkpoint import FILE
+
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"checkpoints would go to the folder {str(folder)!r}, which is a file; try another --out")
+    return (folder / FILE).exists()
 
 
 def _remove_checkpoint(folder: Path) -> None:

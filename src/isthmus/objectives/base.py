@@ -58,6 +58,10 @@ class Likelihood(Protocol):
     def constant(self) -> float:
         """Nats for each observed value."""
 
+    @property
+    def support(self) -> str:
+        """What the data must be, as in `LikelihoodSpec`."""
+
     def cost(self, parameters: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return ``-log p(x|z)`` `(rows,)` in nats less the constant, summed over the observed values of each row."""
 
@@ -227,6 +231,10 @@ class Objective:
 
     def __add__(self, other: WeightedTerm | Term) -> Objective:
         return replace(self, terms=(*self.terms, _weighted(other)))
+
+    def settled(self) -> float:
+        """Return the share of the training steps after which every weight is final."""
+        return max((w.weight.over for w in self.terms if isinstance(w.weight, Linear)), default=0.0)
 
     def weights(self, progress: float) -> Mapping[str, float]:
         """Return the weight of each term at a share of the training steps; 1.0 gives the final ones."""

@@ -110,7 +110,10 @@ class BinaryCrossEntropy(LikelihoodSpec):
 
     def cost(self, parameters: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
         logits = parameters.squeeze(1)
-        return sum_observed(F.binary_cross_entropy_with_logits(logits, x, reduction="none"), mask)
+        # Linear in x, it would reward what lies outside [0, 1] without bound; such rows get no likelihood at all
+        # (`Composition.log_likelihood`), and here the cost of the nearest row that has one.
+        inside = x.clamp(0.0, 1.0)
+        return sum_observed(F.binary_cross_entropy_with_logits(logits, inside, reduction="none"), mask)
 
     def mean(self, parameters: Tensor) -> Tensor:
         return torch.sigmoid(parameters.squeeze(1))
@@ -185,12 +188,15 @@ class NormalLikelihood(nn.Module):
     """The likelihood that `Normal` describes; it owns the columns' log-variances."""
 
     constant = 0.0
+    support = "real"
 
     def __init__(self, spec: Normal, row: tuple[int, ...]) -> None:
         super().__init__()
         self.by_row = spec.variance == "row"
         self.floor = 0.0 if isinstance(spec.variance, float | int) else spec.floor
-        start = torch.zeros(row)
+        # Flat, since only matrices are meant to decay (`isthmus.training.optimise`).
+        self.row = row
+        start = torch.zeros(math.prod(row))
         if spec.variance == "column":
             self.log_variance = nn.Parameter(start)
         else:
@@ -201,7 +207,7 @@ class NormalLikelihood(nn.Module):
         if self.by_row:
             mean, log_variance = parameters.unbind(1)
         else:
-            mean, log_variance = parameters.squeeze(1), self.log_variance
+            mean, log_variance = parameters.squeeze(1), self.log_variance.view(self.row)
         return mean, log_variance.clamp(max=20.0).exp() + self.floor
 
     def cost(self, parameters: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -225,5 +231,5 @@ class NormalLikelihood(nn.Module):
             return torch.stack([mean, log_variance])
         if isinstance(self.log_variance, nn.Parameter):
             with torch.no_grad():
-                self.log_variance.copy_(log_variance)
+                self.log_variance.copy_(log_variance.flatten())
         return mean.unsqueeze(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from isthmus.errors import ArtifactError
+from isthmus.files import write_whole
 
 FORMAT = 1
 FILE = "checkpoint.safetensors"
@@ -39,17 +39,12 @@ class CheckpointStore:
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write the checkpoint. The state rides in the file's header, so tensors and state cannot disagree."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{FILE}.{os.getpid()}"
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"format": str(FORMAT), "digest": self.digest, "state": json.dumps(state)}
         metadata["sha256"] = _hash(tensors, metadata["state"])
         # Not `save_file`: it leaves temporary files of its own naming behind when the process is killed.
         content = save(tensors, metadata)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        write_whole(self.path, content)
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the checkpoint; None where there is none.

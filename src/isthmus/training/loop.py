@@ -330,6 +330,7 @@ def _epochs(run: Run, progress: Progress, store: CheckpointStore | None) -> str:
     """Run to the end and return why it ended."""
     state, settings = run.state, run.settings
     saved = time.monotonic()
+    settled = math.ceil(run.objective.settled() * int(settings.epochs))
     while state.epoch < int(settings.epochs):
         began = time.monotonic()
         for batch in run.loader.epoch(state.epoch, state.batch):
@@ -340,16 +341,26 @@ def _epochs(run: Run, progress: Progress, store: CheckpointStore | None) -> str:
                 run.recover()
             if store is not None and time.monotonic() - saved >= settings.checkpoint_seconds:
                 began = _tick(state, began)
-                run.save(store)
+                _save(run, store)
                 saved = time.monotonic()
         began = _tick(state, began)
         if not math.isfinite(run.averages().get("total", 0.0)):
             run.recover()
         progress.epoch(run.finish_epoch())
-        waited = state.epoch - state.best_epoch
+        # While a term's weight is rising, the loss under the final weights may well rise too.
+        waited = state.epoch - max(state.best_epoch, settled)
         if settings.patience is not None and run.validation is not None and waited >= settings.patience:
             return f"no better validation loss for {settings.patience} epochs (best: epoch {state.best_epoch})"
     return f"all {settings.epochs} epochs done (best: epoch {state.best_epoch})"
+
+
+def _save(run: Run, store: CheckpointStore) -> None:
+    """Write a checkpoint; training is worth more than its checkpoints, so a full disk does not end it."""
+    try:
+        run.save(store)
+    except OSError as error:
+        message = f"no checkpoint could be written to {str(store.folder)!r} ({error}); training goes on without"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def _tick(state: State, began: float) -> float:

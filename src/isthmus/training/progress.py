@@ -102,6 +102,10 @@ class PlainLines:
         print(line, file=self.stream, flush=True)
 
 
+# Columns of a terminal that hold every term beside the bar.
+_WIDE = 120
+
+
 class Bar:
     """A rich progress bar with the loss terms and the time left."""
 
@@ -137,11 +141,12 @@ class Bar:
 
     def step(self, epoch: int, done: int, loss: float) -> None:
         losses = self.losses or f"train {loss:.4g}"
+        if self.progress.console.width < _WIDE:
+            losses = losses.split(" (")[0]  # else the bar, the percentage and the time left would give way to it
         self.progress.update(self.task, completed=done, description=f"epoch {epoch + 1}/{self.epochs}", losses=losses)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         self.losses = terms_line(row)
-        self.progress.update(self.task, losses=self.losses)
 
     def stop(self, reason: str) -> None:
         self.progress.stop()

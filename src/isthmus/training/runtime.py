@@ -71,7 +71,7 @@ def threads(setting: int | str, module: torch.nn.Module, rows: int) -> Iterator[
         work = rows * sum(parameter.numel() for parameter in module.parameters())
         wanted = min(before, available_cpus()) if work >= _WORK_FOR_THREADS else 1
     else:
-        wanted = int(setting)
+        wanted = min(int(setting), available_cpus())
     torch.set_num_threads(wanted)
     try:
         yield
