@@ -128,9 +128,8 @@ def _difference(wanted: tuple[str, ...] | None, got: tuple[str, ...] | None) -> 
     """Return which columns are missing or unknown, in brackets; nothing where names are not known or the same."""
     missing = [name for name in wanted or () if name not in (got or ())]
     extra = [name for name in got or () if name not in (wanted or ())]
-    if not wanted or not got or not (missing or extra):
-        return ""
-    return f" (missing {missing}, unknown {extra})"
+    parts = [f"{what} {names}" for what, names in (("missing", missing), ("unknown", extra)) if names]
+    return f" ({', '.join(parts)})" if wanted and got and parts else ""
 
 
 def _all_zero_or_one(array: np.ndarray) -> bool:
