@@ -399,8 +399,8 @@ def load(path: str | Path) -> Autoencoder:
     model.recipe_, model.schema_, model.scaling_ = parts.recipe, parts.schema, parts.scaling
     model.composition_, model.metrics_ = parts.composition, parts.metrics
     model.history_ = History.from_csv(parts.history_csv)
-    model.history_.best_epoch = int(parts.metrics.get("best_epoch", 0))
-    model.history_.stop_reason = str(parts.metrics.get("stop_reason", ""))
+    model.history_.best_epoch = int(parts.metrics["best_epoch"])
+    model.history_.stop_reason = parts.metrics["stop_reason"]
     model.n_features_in_ = parts.schema.width
     if parts.schema.names:
         model.feature_names_in_ = np.asarray(parts.schema.names, dtype=object)

@@ -76,6 +76,7 @@ def fit(
     """
     from isthmus.artifact import refuse_existing
     from isthmus.estimator import Autoencoder, as_recipe
+    from isthmus.interface.output import check_parent
 
     chosen = as_recipe(recipe).replace(_settings(settings, seed))
     if not out.name:
@@ -90,7 +91,7 @@ def fit(
             f"a run to {str(out)!r} was stopped: try --resume to continue it, or --overwrite to start again"
         )
     refuse_existing(out, overwrite=overwrite or (resume and unfinished))
-    _check_parent(out)
+    check_parent(out)
     rows = _read(data, drop)
     if unfinished and not resume:
         _remove_checkpoint(checkpoint)
@@ -343,12 +344,6 @@ def _prepare(model: Path, out: Path, overwrite: bool) -> Autoencoder:
 
     check_output(out, overwrite=overwrite)
     return _load(model)
-
-
-def _check_parent(out: Path) -> None:
-    parent = out.absolute().parent
-    if not parent.is_dir():
-        raise DataError(f"--out {out}: there is no folder {str(parent)!r}; try making it first")
 
 
 def _has_checkpoint(folder: Path) -> bool:

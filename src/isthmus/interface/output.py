@@ -29,6 +29,11 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise DataError(f"--out {path}: " + explain("a file name", "a folder", f"{path / 'result.npy'}"))
     if path.exists() and not overwrite:
         raise DataError(f"--out {path} exists; try another name, or --overwrite to replace it")
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """Raise `DataError` if the folder that `path` would lie in is not there or cannot take it."""
     parent = path.absolute().parent
     if not parent.is_dir():
         raise DataError(f"--out {path}: there is no folder {str(parent)!r}; try making it first")
