@@ -210,6 +210,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def inverse_transform(self, X: Any, *, condition: Any = None) -> Floats:
         """Return the expected rows `(rows, *shape)`, in the units of the training data, for codes."""
         self._check_fitted()
+        self._check_code_alone()
         codes = as_rows(X).values
         width = self._n_features_out
         if codes.ndim != 2 or codes.shape[1] != width:
@@ -224,7 +225,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             DataError: for rows unlike the training rows.
         """
         values, condition = self._rows(X, condition)
-        return self._decode(self._codes(values, condition), condition)
+        rows = []
+        for batch, real in self._blocks(self.scaling_.forward(values), condition):
+            code = self.composition_.encode(batch)
+            rows.append(self._expected(self.composition_.decode(code.mean, batch, code.skips)[:real]))
+        return np.concatenate(rows)
 
     def score_samples(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
@@ -275,15 +280,20 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             generator.seed()
         else:
             generator.manual_seed(derive(_seed(random_state), "samples"))
-        codes = self.composition_.code.prior((n, self._n_features_out), generator)
+        self._check_code_alone()
+        with torch.no_grad():
+            codes = self.composition_.draw_prior(n, generator)
         if codes is None:
             raise RecipeError(
                 f"a {self.recipe_.code.kind} code has no prior to sample from; try a gaussian one (presets.vae)"
             )
-        return self._decode(codes.numpy(), self._checked_condition(condition, n), generator if noise else None)
+        told = self._checked_condition(condition, n)
+        return self._decode(codes.flatten(1).cpu().numpy(), told, generator if noise else None)
 
     def interpolate(self, start: Any, end: Any, steps: int = 8) -> Floats:
         """Return rows decoded on the straight lines between codes, `(pairs, steps, *shape)`, both ends included."""
+        self._check_fitted()
+        self._check_code_alone()
         steps = _count("steps", steps, 2)
         first, last = (self._codes(self._rows(rows)[0]) for rows in (start, end))
         if first.shape != last.shape:
@@ -340,6 +350,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if not hasattr(self, "composition_"):
             raise NotFittedError("this Autoencoder is not fitted yet; try model.fit(X), or isthmus.load(path)")
 
+    def _check_code_alone(self) -> None:
+        """Raise `RecipeError` where the decoder needs more than the code."""
+        if "bottleneck" not in self.recipe_.network.provides:
+            raise RecipeError(
+                f"the {self.recipe_.network.kind} network passes features from encoder to decoder beside the code, so "
+                "a code alone cannot be decoded; try reconstruct, or a model trained with network.skips=false"
+            )
+
     def _rows(self, X: Any, condition: Any = None) -> tuple[Any, Any]:
         self._check_fitted()
         rows = as_rows(X)
@@ -380,12 +398,17 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Floats:
         rows = []
-        likelihood = self.composition_.likelihood
+        latent = (self.composition_.code.latent_dim, *self.composition_.network.positions)
         for batch, real in self._blocks(codes, condition):
-            parameters = self.composition_.decode(batch.x, batch)
-            x = likelihood.mean(parameters) if generator is None else likelihood.draw(parameters, generator)
-            rows.append(self.scaling_.inverse(x[:real].cpu().numpy(), self.schema_.float_dtype))
+            parameters = self.composition_.decode(batch.x.view(-1, *latent), batch)
+            rows.append(self._expected(parameters[:real], generator))
         return np.concatenate(rows)
+
+    def _expected(self, parameters: Tensor, generator: torch.Generator | None = None) -> Floats:
+        """Return the expected rows, or with a generator rows drawn, in the units of the data."""
+        likelihood = self.composition_.likelihood
+        x = likelihood.mean(parameters) if generator is None else likelihood.draw(parameters, generator)
+        return self.scaling_.inverse(x.cpu().numpy(), self.schema_.float_dtype)
 
 
 def load(path: str | Path) -> Autoencoder:

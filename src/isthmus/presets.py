@@ -1,8 +1,9 @@
 """Named methods: each a short function that returns a recipe.
 
-Every preset takes the settings that people type as keyword arguments: those of `isthmus.networks.Dense` (`hidden_dims`,
-`activation`, `normalisation`, `dropout`, `residual`, `tied`), those of `isthmus.recipe.Training` (`epochs`,
-`batch_size`, `learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
+Every preset takes the settings that people type as keyword arguments: `network` ("dense", "conv", ..., or a description
+such as `isthmus.networks.Conv()`) and that network's own settings (`hidden_dims`, `activation`, `normalisation`,
+`dropout`, `residual`, `tied` for the dense one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`,
+`learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+from isthmus.codec import AXES, decode_part
 from isthmus.codes import CodeSpec, Deterministic, Gaussian
 from isthmus.corruptions import Corruption, GaussianNoise
 from isthmus.errors import RecipeError, check_choice, unknown_name
-from isthmus.networks import Dense
+from isthmus.networks import NetworkSpec
 from isthmus.objectives import (
     LIKELIHOODS,
     Contraction,
@@ -33,7 +35,6 @@ from isthmus.recipe import Recipe, Training
 LatentDim = int | Literal["auto"]
 LikelihoodChoice = LikelihoodSpec | Literal["auto_error", "auto_density"]
 
-_NETWORK = [field.name for field in dataclasses.fields(Dense)]
 _TRAINING = [field.name for field in dataclasses.fields(Training)]
 
 
@@ -44,11 +45,15 @@ def _recipe(
     likelihood: LikelihoodChoice = "auto_error",
     corruption: Corruption | None = None,
     own: tuple[str, ...] = (),
+    network: str | NetworkSpec = "dense",
 ) -> Recipe:
     """Deal the keyword arguments of a preset to the parts they belong to."""
+    network = settings.get("network", network)
+    chosen_network: Any = decode_part("network", AXES["network"], network)
+    of_network = [field.name for field in dataclasses.fields(chosen_network)]
     for name in settings:
-        if name not in (*_NETWORK, *_TRAINING, "preprocessing", "likelihood"):
-            valid = ["latent_dim", *own, *_NETWORK, *_TRAINING, "preprocessing", "likelihood"]
+        if name not in (*of_network, *_TRAINING, "network", "preprocessing", "likelihood"):
+            valid = ["latent_dim", *own, "network", *of_network, *_TRAINING, "preprocessing", "likelihood"]
             raise RecipeError(unknown_name("setting", name, valid))
     chosen = settings.get("likelihood", likelihood)
     if isinstance(chosen, str) and chosen in LIKELIHOODS:
@@ -57,7 +62,9 @@ def _recipe(
     for term in terms:
         objective = objective + term
     return Recipe(
-        network=Dense(**{name: settings[name] for name in _NETWORK if name in settings}),
+        network=dataclasses.replace(
+            chosen_network, **{name: settings[name] for name in of_network if name in settings}
+        ),
         code=code,
         corruption=corruption,
         objective=objective,

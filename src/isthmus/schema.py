@@ -148,12 +148,15 @@ class Batch:
         condition: `(rows, condition_dim)`, what encoder and decoder are both told; None for unconditional models.
         target: `(rows, *shape)`, what is to be rebuilt where that is not `x`; a decoder that is teacher-forced reads
             its own past from here.
+        scored: `(rows, *shape)` booleans, set by a corruption that wants only these values to count in the loss, as a
+            masked autoencoder counts what it hid; None if all that was observed counts.
     """
 
     x: Tensor
     mask: Tensor | None = None
     condition: Tensor | None = None
     target: Tensor | None = None
+    scored: Tensor | None = None
 
     @property
     def rows(self) -> int:

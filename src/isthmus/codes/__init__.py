@@ -1,6 +1,7 @@
 """Codes: what passes the bottleneck."""
 
-from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw, row_keys
+from isthmus.codes.base import Code, CodeOutput, CodeSpec, Density, Draw, row_keys
+from isthmus.codes.densities import DiagonalNormal, StandardNormal
 from isthmus.codes.deterministic import LATENT_ACTIVATIONS, Deterministic, DeterministicCode
 from isthmus.codes.gaussian import Gaussian, GaussianCode
 
@@ -12,10 +13,13 @@ __all__ = [
     "Code",
     "CodeOutput",
     "CodeSpec",
+    "Density",
     "Deterministic",
     "DeterministicCode",
+    "DiagonalNormal",
     "Draw",
     "Gaussian",
     "GaussianCode",
+    "StandardNormal",
     "row_keys",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,12 @@ class Dense(NetworkSpec):
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset() if self.normalisation == "batch" else frozenset({"independent_rows"})
+        return frozenset({"bottleneck"}) | (frozenset() if self.normalisation == "batch" else {"independent_rows"})
+
+    def resolve(self, row: tuple[int, ...], rows: int) -> Self:
+        if self.hidden_dims != "auto":
+            return self
+        return replace(self, hidden_dims=(512, 256) if math.prod(row) >= 128 else (128, 64))
 
     def misfit(self, widths: Widths) -> str | None:
         if self.tied and widths.features != widths.latent:
@@ -233,7 +238,7 @@ class DenseNetwork(Network):
             h, shift = block(h, shift), None
         return h
 
-    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+    def decode(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> Tensor:
         shift = self._shift(self.decoder_condition, batch)
         h = z
         for block in reversed(self.decoder):
@@ -248,7 +253,7 @@ class DenseNetwork(Network):
             h, shift = block(h, shift), None
         return h
 
-    def calibrate_decoder(self, z: Tensor, batch: Batch) -> None:
+    def calibrate_decoder(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> None:
         shift = self._shift(self.decoder_condition, batch)
         h = z
         for block in reversed(self.decoder):

@@ -4,9 +4,9 @@ from isthmus.objectives.base import (
     Forward,
     Likelihood,
     LikelihoodSpec,
-    Linear,
     Objective,
     OwningTerm,
+    Shapes,
     Term,
     Weight,
     WeightedTerm,
@@ -20,6 +20,7 @@ from isthmus.objectives.reconstruction import (
     SquaredError,
 )
 from isthmus.objectives.regularisers import Contraction, Rate, Sparsity, SparsityTarget
+from isthmus.objectives.schedules import Cyclical, Linear, Logistic, Schedule
 
 LIKELIHOODS: dict[str, type[LikelihoodSpec]] = {
     "squared_error": SquaredError,
@@ -33,7 +34,7 @@ TERMS: dict[str, type[Term]] = {
     "sparsity_target": SparsityTarget,
     "contraction": Contraction,
 }
-SCHEDULES: dict[str, type[Linear]] = {"linear": Linear}
+SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "logistic": Logistic, "cyclical": Cyclical}
 
 __all__ = [
     "LIKELIHOODS",
@@ -42,16 +43,20 @@ __all__ = [
     "Bernoulli",
     "BinaryCrossEntropy",
     "Contraction",
+    "Cyclical",
     "Forward",
     "Likelihood",
     "LikelihoodSpec",
     "Linear",
+    "Logistic",
     "Normal",
     "NormalLikelihood",
     "Objective",
     "OwningTerm",
     "Rate",
     "Reconstruction",
+    "Schedule",
+    "Shapes",
     "Sparsity",
     "SparsityTarget",
     "SquaredError",
