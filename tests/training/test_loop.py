@@ -90,7 +90,7 @@ class Adversary(Term):
         raise AssertionError("a term that owns parameters is built before it is used")
 
     def build(self, shapes: Shapes) -> Callable[[Forward], Tensor]:
-        assert row == X.shape[1:]
+        assert shapes.row == X.shape[1:]
         return AdversaryTerm(shapes.latent[0])
 
 
