@@ -196,6 +196,20 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
     return _recipe(Gaussian(latent_dim), term, settings=settings, likelihood="auto_density", own=own)
 
 
+def cvae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the conditional VAE: encoder and decoder are told a label or numbers. For samples of a chosen class.
+
+    Fit it with ``Autoencoder(presets.cvae()).fit(X, condition=labels)`` and draw with ``sample(10, condition=label)``.
+
+    Example:
+        >>> cvae(latent_dim=8).conditional
+        True
+
+    Paper: Sohn et al., Learning Structured Output Representation using Deep Conditional Generative Models, 2015.
+    """
+    return dataclasses.replace(vae(latent_dim, **settings), conditional=True)
+
+
 PRESETS: dict[str, Callable[..., Recipe]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
@@ -205,6 +219,7 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "contractive": contractive,
     "vae": vae,
     "beta_vae": beta_vae,
+    "cvae": cvae,
 }
 
 
