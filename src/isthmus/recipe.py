@@ -169,6 +169,7 @@ class Recipe:
         provided = {*self.network.provides, *self.code.provides}
         if isinstance(self.objective.likelihood, LikelihoodSpec):
             provided |= self.objective.likelihood.provides
+        provided -= self.code.breaks
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
         users = [(f"the term {w.term.kind!r}", w.term.needs, w.term.advice) for w in self.objective.terms]
         users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
