@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
     {"training", "artifact"},
     {"conditions", "inference"},
     {"estimator"},
+    {"supervised"},
     {"applications"},
     {"interface"},
     {"__main__"},

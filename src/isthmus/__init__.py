@@ -10,14 +10,27 @@ if TYPE_CHECKING:
     from isthmus.errors import IsthmusError
     from isthmus.estimator import Autoencoder, load
     from isthmus.recipe import Recipe, Training
+    from isthmus.supervised import LatentClassifier, LatentRegressor
 
 __version__ = "0.1.0"
-__all__ = ["Autoencoder", "IsthmusError", "Recipe", "Training", "__version__", "load", "presets"]
+__all__ = [
+    "Autoencoder",
+    "IsthmusError",
+    "LatentClassifier",
+    "LatentRegressor",
+    "Recipe",
+    "Training",
+    "__version__",
+    "load",
+    "presets",
+]
 
 # Importing torch takes seconds, and `isthmus --help` needs none of it.
 _HOMES = {
     "Autoencoder": "isthmus.estimator",
     "IsthmusError": "isthmus.errors",
+    "LatentClassifier": "isthmus.supervised",
+    "LatentRegressor": "isthmus.supervised",
     "Recipe": "isthmus.recipe",
     "Training": "isthmus.recipe",
     "load": "isthmus.estimator",

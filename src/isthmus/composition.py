@@ -7,9 +7,11 @@ objective: the likelihood's cost of x under the parameters, plus weighted terms
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,46 @@ class Loss:
     raw: dict[str, Tensor]
 
 
-class Composition(nn.Module):
+class Trainable(nn.Module, ABC):
+    """What the training loop asks for: the autoencoder, or another model that is built around one.
+
+    Attributes:
+        owning_terms: parts with parameters and an `own_loss` of their own, by name.
+    """
+
+    owning_terms: nn.ModuleDict
+
+    @abstractmethod
+    def owners(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
+        """Yield ("autoencoder", the parameters that the loss trains), then each owning term with its own."""
+
+    @abstractmethod
+    def forward(
+        self,
+        batch: Batch,
+        draw: Draw | None = None,
+        *,
+        corrupt: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """Run the batch through all parts; the result is for `loss`."""
+
+    @abstractmethod
+    def loss(self, forward: Any, weights: Mapping[str, float]) -> Loss:
+        """Return what is minimised, averaged over the rows of the batch."""
+
+    @abstractmethod
+    def encode(self, batch: Batch, draw: Draw | None = None) -> CodeOutput:
+        """Return the code's output, on which active units are counted."""
+
+    def set_progress(self, progress: float, opening: float = 0.0) -> None:
+        """Tell the parts where training is."""
+
+    def after_step(self) -> None:
+        """Put weights back where they must be after an optimiser step."""
+
+
+class Composition(Trainable):
     """An autoencoder: a network, a code, a corruption and an objective's likelihood and terms.
 
     **Latents that grow.** `open_latents` is how many latents pass; the others are zero. Progressive training raises it

@@ -25,7 +25,7 @@ from isthmus.inference import Doubles, Floats, Inference, to_batch
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
-from isthmus.training import CheckpointStore, History, choose_progress, runtime, train
+from isthmus.training import CheckpointStore, History, choose_progress, pretrain, runtime, train
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -163,6 +163,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             composition = recipe.build(schema)
             composition.initialise(_spread(data, _INITIAL_ROWS).to(torch.device("cpu")))
             composition.to(device)
+        if recipe.training.pretraining:
+            pretrain(composition, recipe, data, choose_progress(self.verbose))
         folder = resume_from if resume_from is not None else checkpoint
         store = None if folder is None else CheckpointStore(Path(folder), _digest(recipe, rows, told))
         history = train(

@@ -286,6 +286,46 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
     return _recipe(Gaussian(latent_dim), term, settings=settings, likelihood="auto_density", own=own)
 
 
+def deep(latent_dim: LatentDim = 30, hidden_dims: tuple[int, ...] = (1000, 500, 250), **settings: Any) -> Recipe:
+    """Return the deep autoencoder: three hidden layers on each side of a code of 30. For compression and for maps.
+
+    It needs no pretraining: orthogonal directions scaled by the data start it as well (see `isthmus.networks.Dense`).
+
+    Example:
+        >>> deep().network.hidden_dims
+        (1000, 500, 250)
+
+    Paper: Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006.
+    """
+    return _recipe(Deterministic(latent_dim), settings={"hidden_dims": hidden_dims, **settings})
+
+
+def stacked(
+    latent_dim: LatentDim = "auto",
+    hidden_dims: tuple[int, ...] | Literal["auto"] = "auto",
+    corruption: Corruption | None = None,
+    pretraining: int = 10,
+    **settings: Any,
+) -> Recipe:
+    """Return the stacked denoising autoencoder: its layers are trained one by one, then together. For features.
+
+    Args:
+        latent_dim: width of the latent.
+        hidden_dims: widths of the layers.
+        corruption: what each layer sees; Gaussian noise of standard deviation 0.3 by default.
+        pretraining: epochs for each layer.
+        **settings: see the module.
+
+    Example:
+        >>> stacked(hidden_dims=(64, 32), pretraining=5).training.pretraining
+        5
+
+    Paper: Vincent et al., Stacked Denoising Autoencoders, JMLR 2010.
+    """
+    settings = {"hidden_dims": hidden_dims, "pretraining": pretraining, **settings}
+    return denoising(latent_dim, corruption, **settings)
+
+
 def cvae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
     """Return the conditional VAE: encoder and decoder are told a label or numbers. For samples of a chosen class.
 
@@ -314,6 +354,8 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "vae": vae,
     "beta_vae": beta_vae,
     "cvae": cvae,
+    "deep": deep,
+    "stacked": stacked,
 }
 
 

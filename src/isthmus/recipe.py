@@ -171,6 +171,11 @@ class Recipe:
             provided |= self.objective.likelihood.provides
         provided -= self.code.breaks
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
+        if self.training.pretraining and "stages" not in provided:
+            raise RecipeError(
+                f"training.pretraining={self.training.pretraining} trains layers one by one; {network} has no form "
+                "for; try network.kind=dense, or training.pretraining=0"
+            )
         users = [(f"the term {w.term.kind!r}", w.term.needs, w.term.advice) for w in self.objective.terms]
         users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
         for user, needs, advice in users:

@@ -33,9 +33,11 @@ class StandardNormal:
     latent_axes: int
 
     def log_density(self, z: Tensor) -> Tensor:
+        """Return the log-density `(*samples, rows)` in nats."""
         return sum_latents(-0.5 * (z.square() + _LOG_TWO_PI), self.latent_axes)
 
     def detached(self) -> Density:
+        """Return the same density without gradients to its parameters."""
         return self
 
 
@@ -52,8 +54,10 @@ class DiagonalNormal:
     log_variance: Tensor
 
     def log_density(self, z: Tensor) -> Tensor:
+        """Return the log-density `(*samples, rows)` in nats."""
         nats = (z - self.mean).square() * torch.exp(-self.log_variance) + self.log_variance + _LOG_TWO_PI
         return sum_latents(-0.5 * nats, self.mean.ndim - 1)
 
     def detached(self) -> Density:
+        """Return the same density without gradients to its parameters."""
         return DiagonalNormal(self.mean.detach(), self.log_variance.detach())

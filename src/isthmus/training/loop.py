@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from isthmus.codes import Draw
-from isthmus.composition import Composition, Loss
+from isthmus.composition import Loss, Trainable
 from isthmus.data.loader import Loader
 from isthmus.errors import ArtifactError, TrainingError
-from isthmus.objectives import Forward, Objective
+from isthmus.objectives import Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch
 from isthmus.seeds import derive
@@ -59,7 +59,7 @@ class Run:
 
     def __init__(
         self,
-        composition: Composition,
+        composition: Trainable,
         objective: Objective,
         settings: Training,
         data: Batch,
@@ -76,14 +76,14 @@ class Run:
         self.state = State()
         self.sums: dict[str, Tensor] = {}
         self.best = self._weights()
-        self.compute: Callable[[Batch, Mapping[str, float]], tuple[Forward, Loss]] = self._compute
+        self.compute: Callable[[Batch, Mapping[str, float]], tuple[Any, Loss]] = self._compute
         if settings.compile:
             self.compute = torch.compile(self._compute)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.composition.state_dict().items()}
 
-    def _compute(self, batch: Batch, weights: Mapping[str, float]) -> tuple[Forward, Loss]:
+    def _compute(self, batch: Batch, weights: Mapping[str, float]) -> tuple[Any, Loss]:
         forward = self.composition(batch, Draw(self.objective.samples), corrupt=True)
         return forward, self.composition.loss(forward, weights)
 
@@ -274,7 +274,7 @@ def count_active(means: Tensor, *, has_prior: bool) -> int:
 
 
 def train(
-    composition: Composition,
+    composition: Trainable,
     objective: Objective,
     settings: Training,
     data: Batch,
