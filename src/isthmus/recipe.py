@@ -113,7 +113,8 @@ class Recipe:
         corruption: what the encoder sees instead of x in training; None for x itself.
         objective: what is minimised.
         preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
-            8- and 16-bit integers and values in [0, 1], else "standard".
+            8- and 16-bit integers and values in [0, 1], else "standard"; and "none" for a likelihood of counts,
+            categories or mixed columns, which have their own units.
         training: how it is trained.
 
     Raises:
@@ -173,7 +174,7 @@ class Recipe:
         """
         preprocessing = self.preprocessing
         if preprocessing == "auto":
-            preprocessing = "unit" if schema.in_unit_interval else "standard"
+            preprocessing = _auto_preprocessing(self.objective.likelihood, schema)
         code = self.code
         if code.latent_dim == "auto":
             size = min(max(2, min(32, round(schema.width / 12))), schema.width)
@@ -181,8 +182,11 @@ class Recipe:
         network = self.network
         if isinstance(network, Dense) and network.hidden_dims == "auto":
             network = dataclasses.replace(network, hidden_dims=(512, 256) if schema.width >= 128 else (128, 64))
-        likelihood = _resolve_likelihood(self.objective.likelihood, unit=_is_unit(preprocessing, schema))
-        _check_support(likelihood, preprocessing, schema)
+        unit = _is_unit(preprocessing, schema)
+        likelihood = _resolve_likelihood(self.objective.likelihood, unit=unit).resolve(schema)
+        unsupported = likelihood.misfit(schema, preprocessing)
+        if unsupported is not None:
+            raise RecipeError(unsupported)
         resolved = dataclasses.replace(
             self,
             network=network,
@@ -243,7 +247,7 @@ class Recipe:
         try:
             return cls._from_dict(check_mapping("recipe", data))
         except RecursionError:
-            raise RecipeError("recipe: its parts are nested without end; try fewer corruptions in a chain") from None
+            raise RecipeError("recipe: its parts are nested without end; try fewer parts inside parts") from None
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> Recipe:
@@ -334,18 +338,10 @@ def _is_unit(preprocessing: str, schema: Schema) -> bool:
     return preprocessing == "unit" or (preprocessing == "none" and schema.low >= 0 and schema.high <= 1)
 
 
-def _check_support(likelihood: LikelihoodSpec, preprocessing: str, schema: Schema) -> None:
-    name = f"the likelihood {likelihood.kind!r}"
-    seen = f"values from {schema.low:g} to {schema.high:g}"
-    if likelihood.support == "unit" and not _is_unit(preprocessing, schema):
-        raise RecipeError(
-            f"{name} cannot hold the data: " + explain("values in [0, 1]", seen, "preprocessing=unit or normal")
-        )
-    if likelihood.support == "binary" and (not schema.binary or preprocessing == "standard"):
-        raise RecipeError(
-            f"{name} cannot hold the data: "
-            + explain("values that are 0 or 1", seen, "binary_cross_entropy for grey levels, or normal")
-        )
+def _auto_preprocessing(likelihood: LikelihoodSpec | str, schema: Schema) -> str:
+    if isinstance(likelihood, LikelihoodSpec) and likelihood.domain.raw:
+        return "none"
+    return "unit" if schema.in_unit_interval else "standard"
 
 
 # Enough steps for a small network to converge; measured on tables and on images of 28 x 28.

@@ -19,8 +19,8 @@ KINDS = ("vector", "image", "series", "tokens", "ratings")
 class Schema:
     """One row of the data: its kind, shape, dtype, range and column names.
 
-    `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows. The
-    kinds beyond `vector` and `image` are named here so that readers and networks can state them.
+    `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows, `binary`
+    and `whole` say that all their values are 0 or 1, and that all are whole numbers. The kinds beyond `vector` and `image` are named here so that readers and networks can state them.
 
     >>> import numpy as np
     >>> Schema.of(np.zeros((5, 28, 28), dtype="uint8")).describe()
@@ -35,6 +35,7 @@ class Schema:
     names: tuple[str, ...] | None = None
     condition_dim: int = 0
     binary: bool = field(default=False)
+    whole: bool = field(default=False)
 
     @classmethod
     def of(cls, array: np.ndarray, names: tuple[str, ...] | None = None, condition_dim: int = 0) -> Schema:
@@ -43,7 +44,8 @@ class Schema:
         low, high = float(array.min()), float(array.max())
         binary = low >= 0 and high <= 1 and _all_zero_or_one(array[:100]) and _all_zero_or_one(array)
         shape = tuple(array.shape[1:])
-        return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary)
+        whole = binary or array.dtype.kind in "biu" or (_all_whole(array[:100]) and _all_whole(array))
+        return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary, whole)
 
     @property
     def width(self) -> int:
@@ -114,6 +116,7 @@ class Schema:
             if not shape or min(shape) < 1 or told < 0 or (names and (len(names),) != shape):
                 raise ValueError(f"shape {shape}, {len(names or ())} names, condition_dim {told}")
             range_ = {"low": float(data["low"]), "high": float(data["high"]), "binary": bool(data["binary"])}
+            range_["whole"] = bool(data.get("whole", data["binary"]))  # older models do not state it
             dtype = str(np.dtype(data["dtype"]))
             if np.dtype(dtype).kind not in "fiub":
                 raise ValueError(f"dtype {dtype}")
@@ -134,6 +137,10 @@ def _difference(wanted: tuple[str, ...] | None, got: tuple[str, ...] | None) -> 
 
 def _all_zero_or_one(array: np.ndarray) -> bool:
     return bool(((array == 0) | (array == 1)).all())
+
+
+def _all_whole(array: np.ndarray) -> bool:
+    return bool((array == np.floor(array)).all())
 
 
 @dataclass(frozen=True, slots=True)
