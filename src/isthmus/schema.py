@@ -20,7 +20,8 @@ class Schema:
     """One row of the data: its kind, shape, dtype, range and column names.
 
     `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows, `binary`
-    and `whole` say that all their values are 0 or 1, and that all are whole numbers. The kinds beyond `vector` and `image` are named here so that readers and networks can state them.
+    and `whole` say that all their values are 0 or 1, and that all are whole numbers. The kinds beyond `vector` and
+    `image` are named here so that readers and networks can state them.
 
     >>> import numpy as np
     >>> Schema.of(np.zeros((5, 28, 28), dtype="uint8")).describe()

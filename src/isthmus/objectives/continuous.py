@@ -198,9 +198,8 @@ class LaplaceLikelihood(LocationSpread):
     def draw(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
         location, scale = self.split(parameters)
         # The difference of two exponential draws; the inverse distribution function is infinite at 0.
-        first, second = torch.empty((2, *location.shape), dtype=location.dtype, device=location.device).exponential_(
-            generator=generator
-        )
+        noise = torch.empty((2, *location.shape), dtype=location.dtype, device=location.device)
+        first, second = noise.exponential_(generator=generator).unbind(0)
         return location + scale * (first - second)
 
 

@@ -135,21 +135,25 @@ class MixedLikelihood(nn.Module):
         self.row = row
         self.parts = [likelihood for _, likelihood in parts]
         self.owners = nn.ModuleList(part for part in self.parts if isinstance(part, nn.Module))
-        sizes = [len(columns) for columns, _ in parts]
-        self.sizes = sizes
-        order = torch.tensor([column for columns, _ in parts for column in columns])
-        self.register_buffer("order", order, persistent=False)
-        self.register_buffer("back", order.argsort(), persistent=False)
+        self.sizes = [len(columns) for columns, _ in parts]
+        self.columns = [column for columns, _ in parts for column in columns]
+        # No buffers: a loaded model's state holds what was trained, and the columns stand in its recipe.
+        self._orders: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    order: Tensor
-    back: Tensor
+    def _order(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the columns in the order of the parts, and where each column stands in that order."""
+        if device not in self._orders:
+            order = torch.tensor(self.columns, device=device)
+            self._orders[device] = order, order.argsort()
+        return self._orders[device]
 
     def _dealt(self, values: Tensor) -> tuple[Tensor, ...]:
         """Return each part's columns of `(rows, ..., columns)`."""
-        return values.index_select(-1, self.order).split(self.sizes, -1)
+        return torch.split(values.index_select(-1, self._order(values.device)[0]), self.sizes, -1)
 
     def _joined(self, pieces: list[Tensor]) -> Tensor:
-        return torch.cat(pieces, -1).index_select(-1, self.back).unflatten(-1, self.row)
+        joined = torch.cat(pieces, -1).index_select(-1, self._order(pieces[0].device)[1])
+        return joined.view(-1, *self.row)
 
     def _dealt_parameters(self, parameters: Tensor) -> list[Tensor]:
         pieces = self._dealt(parameters.flatten(2))
@@ -187,10 +191,7 @@ class MixedLikelihood(nn.Module):
     def output_bias(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Return the parameters `(parameters, *shape)` of a constant guess; those that a part does not read are 0."""
         bias = mean.new_zeros(max(self.widths), math.prod(self.row))
-        start = 0
-        for part, width, size in zip(self.parts, self.widths, self.sizes, strict=True):
-            columns = self.order[start : start + size].to(mean.device)
-            guess = part.output_bias(mean.flatten()[columns], variance.flatten()[columns])
-            bias[:width, columns] = guess.to(bias)
-            start += size
-        return bias.unflatten(1, self.row)
+        places = torch.split(self._order(mean.device)[0], self.sizes)
+        for part, width, columns in zip(self.parts, self.widths, places, strict=True):
+            bias[:width, columns] = part.output_bias(mean.flatten()[columns], variance.flatten()[columns])
+        return bias.view(-1, *self.row)

@@ -109,7 +109,7 @@ class _Bits(LikelihoodSpec):
     constant: ClassVar[float] = 0.0
 
     def build(self, row: tuple[int, ...]) -> Likelihood:
-        return self  # type: ignore[return-value]
+        return self
 
     def cost(self, parameters: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
         logits = parameters.squeeze(1)
@@ -203,8 +203,9 @@ def _uniform_mean(logits: Tensor) -> Tensor:
 class ContinuousBernoulli(LikelihoodSpec):
     """Continuous Bernoulli density for values in [0, 1]: the cross-entropy, normalised.
 
-    ``p(x|z) = prod_j C(l_j) p_j^x_j (1 - p_j)^(1 - x_j)`` with ``p_j = sigmoid(l_j)`` of the decoder's logit ``l_j`` and
-    ``C(l) = l / tanh(l / 2)``, which is 2 at ``l = 0``. The mean is ``1 / (1 - exp(-l)) - 1 / l``, not ``sigmoid(l)``.
+    ``p(x|z) = prod_j C(l_j) p_j^x_j (1 - p_j)^(1 - x_j)`` with ``p_j = sigmoid(l_j)`` of the decoder's logit ``l_j``
+    and ``C(l) = l / tanh(l / 2)``, which is 2 at ``l = 0``. The mean is ``1 / (1 - exp(-l)) - 1 / l``, and not
+    ``sigmoid(l)``.
 
     Example:
         >>> import torch
