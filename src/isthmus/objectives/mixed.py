@@ -78,7 +78,7 @@ class Mixed(LikelihoodSpec):
         for field in dataclasses.fields(part[1]):  # type: ignore[arg-type]
             if getattr(part[1], field.name) == "auto":
                 got = f"{part[1].kind}.{field.name}='auto'"
-                raise RecipeError(f"{_WHERE}: " + explain("settings that are stated", got, f"a {field.name} for it"))
+                raise RecipeError(f"{_WHERE}: " + explain("settings that are stated", got, "stating it"))
         return _numbers(part[0]), part[1]
 
     def _columns(self) -> list[int]:
