@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -64,9 +65,8 @@ class Mixed(LikelihoodSpec):
         if not isinstance(self.parts, list | tuple) or not self.parts:
             raise RecipeError(f"{_WHERE}: " + explain("pairs of columns and likelihood", repr(self.parts), _EXAMPLE))
         object.__setattr__(self, "parts", tuple(self._part(part) for part in self.parts))
-        columns = self._columns()
-        for column in columns:
-            if columns.count(column) > 1:
+        for column, times in Counter(self._columns()).items():
+            if times > 1:
                 raise RecipeError(
                     f"{_WHERE}: " + explain("each column once", f"column {column} more than once", "one part for it")
                 )
