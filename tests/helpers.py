@@ -15,11 +15,27 @@ from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
 from isthmus.networks import NETWORKS
-from isthmus.objectives import LIKELIHOODS, TERMS, Forward, Likelihood, LikelihoodSpec, Linear, WeightedTerm
+from isthmus.objectives import (
+    LIKELIHOODS,
+    TERMS,
+    Bernoulli,
+    Forward,
+    Likelihood,
+    LikelihoodSpec,
+    Linear,
+    Mixed,
+    NegativeBinomial,
+    Normal,
+    SquaredError,
+    StudentT,
+    WeightedTerm,
+)
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 
 COLUMNS = 6
+CLASSES = 4
+MIXED = {"real": (0, 3), "binary": (1, 2), "counts": (5,), "unit": (4,)}
 
 
 def rows(
@@ -27,14 +43,23 @@ def rows(
 ) -> np.ndarray:
     """Return rows that two hidden causes explain, so that a narrow code can learn them.
 
-    `support` is what a likelihood asks for: "unit", "binary" or "real" (columns of unlike scales and offsets).
+    `support` is what a likelihood asks for: "unit", "binary", "real" (columns of unlike scales and offsets), "counts",
+    "categories" (0 to `CLASSES` - 1) or "mixed" (columns as in `MIXED`).
     """
+    if support == "mixed":
+        kinds = [next(s for s, c in MIXED.items() if column in c) for column in range(columns)]
+        x = np.stack([rows(count, columns, kind, seed)[:, i] for i, kind in enumerate(kinds)], 1)
+        return x.reshape(count, *shape) if shape else x
     rng = np.random.default_rng(seed)
     causes = rng.standard_normal((count, 2))
     mix = np.random.default_rng(99).standard_normal((2, columns))
     x = causes @ mix + 0.1 * rng.standard_normal((count, columns))
     if support == "real":
         x = 5.0 * np.arange(columns) + x * 2.0 ** (np.arange(columns) - 2)
+    elif support == "counts":
+        x = rng.poisson(np.exp(0.7 * x + 1.0)).astype(float)
+    elif support == "categories":
+        x = np.clip(np.floor(x + CLASSES / 2), 0, CLASSES - 1)
     else:
         x = 1.0 / (1.0 + np.exp(-x))
         if support == "binary":
@@ -115,14 +140,30 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
     GaussianNoise: [{"std": (0.05, 0.2)}],
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
+    StudentT: [{"degrees": 3.0}],
 }
 # What a part cannot be made without, or is too large without.
-LEAST: dict[str, Any] = {"hidden_dims": (8, 5), "latent_dim": 3, "parts": (Mask(0.1), GaussianNoise(0.1))}
+LEAST: dict[str, Any] = {"hidden_dims": (8, 5), "latent_dim": 3, "classes": CLASSES}
+MIXED_PARTS = (
+    (MIXED["real"], Normal("row")),
+    (MIXED["binary"], Bernoulli()),
+    (MIXED["counts"], NegativeBinomial()),
+    (MIXED["unit"], SquaredError("sigmoid")),
+)
+LEAST_OF: dict[type[Any], dict[str, Any]] = {
+    Chain: {"parts": (Mask(0.1), GaussianNoise(0.1))},
+    Mixed: {"parts": MIXED_PARTS},
+}
+
+
+def least_settings(cls: type[Any]) -> dict[str, Any]:
+    """Return the settings of the smallest instance of a part that are not its defaults."""
+    return {f.name: LEAST[f.name] for f in dataclasses.fields(cls) if f.name in LEAST} | LEAST_OF.get(cls, {})
 
 
 def least(cls: type[Any]) -> Any:
     """Return the smallest instance of a part."""
-    return cls(**{f.name: LEAST[f.name] for f in dataclasses.fields(cls) if f.name in LEAST})
+    return cls(**least_settings(cls))
 
 
 def settings_of(cls: type[Any]) -> Iterator[Any]:
@@ -133,7 +174,7 @@ def settings_of(cls: type[Any]) -> Iterator[Any]:
     first = least(cls)
     yield first
     for field in dataclasses.fields(cls):
-        if field.name in LEAST:
+        if field.name in least_settings(cls):
             continue
         present = getattr(first, field.name)
         for value in _other_values(first, field.name):

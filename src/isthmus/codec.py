@@ -83,9 +83,16 @@ def decode_part(where: str, axis: Axis, value: Any) -> Any:
         raise RecipeError(f"{where}: " + unknown_name("kind", kind, axis.table))
     cls = axis.table[kind]
     check_fields(f"{where} {kind!r}", cls, data)
-    if axis.base is Corruption and isinstance(data.get("parts"), list):
-        data["parts"] = tuple(decode_part("corruption.parts", axis, part) for part in data["parts"])
+    if isinstance(data.get("parts"), list | tuple):
+        data["parts"] = tuple(_decode_inner(f"{where}.parts", axis, part) for part in data["parts"])
     return cls(**data)
+
+
+def _decode_inner(where: str, axis: Axis, value: Any) -> Any:
+    """Return the part, or the pair of columns and part, that stands inside another part."""
+    if isinstance(value, list | tuple):
+        return tuple(decode_part(where, axis, item) if place == 1 else item for place, item in enumerate(value))
+    return decode_part(where, axis, value)
 
 
 def decode_objective(value: Any) -> Objective:

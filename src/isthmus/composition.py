@@ -18,12 +18,10 @@ from torch import Tensor, nn
 
 from isthmus.codes import Code, CodeOutput, Draw
 from isthmus.corruptions import Corruption
+from isthmus.errors import DataError, explain
 from isthmus.networks import Network
 from isthmus.objectives import Forward, Likelihood, OwningTerm
 from isthmus.schema import Batch
-
-# How far scaled values may lie outside [0, 1].
-_ROUNDING = 1e-6
 
 
 @dataclass(slots=True)
@@ -240,18 +238,19 @@ class Composition(Trainable):
         mask = forward.batch.mask
         columns = forward.batch.wanted[0].numel() if mask is None else mask.flatten(1).sum(1)
         score = -cost - self.likelihood.constant * columns
-        if self.likelihood.support == "real":
-            return score
-        wanted = forward.batch.observed().wanted
-        outside = ((wanted < -_ROUNDING) | (wanted > 1.0 + _ROUNDING)).flatten(1).any(1)
-        return score.masked_fill(outside, -torch.inf)
+        inside = self.likelihood.inside(forward.batch.observed().wanted)
+        return score.masked_fill(~inside.flatten(1).all(1), -torch.inf)
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:
         """Set the initial weights by some training rows; the untrained decoder then gives their mean.
 
         The decoder is set by sampled latents: the noise is part of what it gets in training.
+
+        Raises:
+            DataError: if a value of these rows has no density, which a schema alone does not tell of mixed columns.
         """
+        self._check_support(batch.observed().wanted)
         features = self.network.calibrate_encoder(batch, self.code.features_std)
         self.code.initialise(batch.x, features)
         _, skips = self.network.encode_with_skips(batch)
@@ -262,3 +261,11 @@ class Composition(Trainable):
         mean = (wanted * seen).sum(0) / count
         variance = ((wanted - mean).square() * seen).sum(0) / count
         self.network.set_output_bias(self.likelihood.output_bias(mean, variance))
+
+    def _check_support(self, wanted: Tensor) -> None:
+        outside = (~self.likelihood.inside(wanted)).flatten(1)
+        if outside.any():
+            row, column = outside.nonzero()[0].tolist()
+            value = f"{wanted.flatten(1)[row, column].item():g} in column {column}"
+            advice = "another likelihood for it, or preprocessing=none"
+            raise DataError(explain("values that the likelihood can have", value, advice))
