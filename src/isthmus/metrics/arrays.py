@@ -25,7 +25,7 @@ def finite(where: str, values: Any) -> Array:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     try:
-        array: Array = np.asarray(values, dtype=np.float64)
+        array: Array = np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: " + explain("an array of numbers", str(error), "np.asarray(rows)")) from error
     if not array.size:

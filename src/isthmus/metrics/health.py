@@ -197,13 +197,13 @@ def mutual_information(mean: Any, log_variance: Any, *, random_state: int = 0) -
     m, s = pair(("mean", "log_variance"), mean, log_variance)
     m, s = matrix("mean", m), matrix("log_variance", s)
     m = m - m.mean(0)  # the products below cancel less
-    means, precisions = torch.from_numpy(m), torch.from_numpy(np.exp(-s))
+    means, logs, precisions = torch.tensor(m), torch.tensor(s), torch.tensor(np.exp(-s))
     generator = torch.Generator().manual_seed(derive(random_state, "mutual_information"))
     noise = torch.randn(m.shape, generator=generator, dtype=torch.float64)
     z = means + precisions.rsqrt() * noise
     # log q(z|x) up to the constant of log(2 pi), which both terms share.
-    constant = -0.5 * (torch.from_numpy(s) + means.square() * precisions).sum(1)
-    own = -0.5 * (torch.from_numpy(s) + noise.square()).sum(1)
+    constant = -0.5 * (logs + means.square() * precisions).sum(1)
+    own = -0.5 * (logs + noise.square()).sum(1)
     scaled = means * precisions
     block = max(1, _BLOCK_VALUES // len(m))
     total = 0.0
@@ -256,7 +256,7 @@ def code_health(
     health: Health = {
         "rows": float(len(z)),
         "latents": float(z.shape[1]),
-        "active_units": float(count_active(torch.from_numpy(z), has_prior=has_prior)),
+        "active_units": float(count_active(torch.tensor(z), has_prior=has_prior)),
         "effective_rank": effective_rank(z - z.mean(0)),
         "dead_units": float(dead_units(z, threshold).sum()),
         "average_activation": average_activation(z).tolist(),
