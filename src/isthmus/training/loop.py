@@ -16,6 +16,7 @@ from isthmus.codes import Draw
 from isthmus.composition import Loss, Trainable
 from isthmus.data.loader import Loader
 from isthmus.errors import ArtifactError, TrainingError
+from isthmus.metrics.health import count_active
 from isthmus.objectives import Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch
@@ -33,8 +34,6 @@ _RATE_AFTER_NAN = 0.1
 _EVALUATION_ROWS = 1024
 # Rows on which active units are counted where nothing is held out.
 _DIAGNOSTIC_ROWS = 2000
-# A latent is active if its mean varies by more than this over rows (Burda et al. 2015, https://arxiv.org/abs/1509.00519).
-ACTIVE_VARIANCE = 0.01
 
 
 @dataclass
@@ -260,17 +259,6 @@ class Run:
             raise KeyError("best")
         self.best, self.sums = best, part("sums/")
         runtime.set_generator_state(tensors["generator"], self.device)
-
-
-def count_active(means: Tensor, *, has_prior: bool) -> int:
-    """Return how many latents of `(rows, latent, *positions)` are active.
-
-    Under a standard normal prior a latent is active if its mean has a variance above 0.01 over rows; without a prior
-    the scale is free, and the limit is 0.01 of the average latent's variance.
-    """
-    variance = means.transpose(0, 1).flatten(1).double().var(1, correction=0)
-    limit = ACTIVE_VARIANCE if has_prior else ACTIVE_VARIANCE * float(variance.mean())
-    return int((variance > limit).sum())
 
 
 def train(
