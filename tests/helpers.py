@@ -16,7 +16,7 @@ from isthmus.codes import CODES, Draw
 from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
-from isthmus.networks import NETWORKS
+from isthmus.networks import NETWORKS, Conv
 from isthmus.objectives import LIKELIHOODS, TERMS, Forward, Likelihood, LikelihoodSpec, Linear, WeightedTerm
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
@@ -122,6 +122,7 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
     GaussianNoise: [{"std": (0.05, 0.2)}],
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
+    Conv: [{"kernel": 4}, {"stride": 1}, {"stride": (2, 1)}, {"bottleneck": "spatial", "tied": True}],
 }
 # What a part cannot be made without, or is too large without.
 LEAST: dict[str, Any] = {
