@@ -216,4 +216,8 @@ class Composition(nn.Module):
         _, skips = self.network.encode_with_skips(batch)
         self.network.calibrate_decoder(self.code(features, Draw(), self._pseudo_features()).z, batch, skips)
         wanted = batch.wanted
-        self.network.set_output_bias(self.likelihood.output_bias(wanted.mean(0), wanted.var(0, correction=0)))
+        seen = torch.ones_like(wanted) if batch.mask is None else batch.mask.to(wanted.dtype)
+        count = seen.sum(0).clamp_min(1.0)
+        mean = (wanted * seen).sum(0) / count
+        variance = ((wanted - mean).square() * seen).sum(0) / count
+        self.network.set_output_bias(self.likelihood.output_bias(mean, variance))

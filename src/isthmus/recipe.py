@@ -120,6 +120,9 @@ class Recipe:
         code: what passes the bottleneck.
         corruption: what the encoder sees instead of x in training; None for x itself.
         objective: what is minimised.
+        missing: "refuse" rows with missing values (NaN), or "mask" them: the encoder sees zero there and the
+            likelihood leaves them out.
+        conditional: whether encoder and decoder must be told something beside the row, such as its class.
         preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
             8- and 16-bit integers and values in [0, 1], else "standard".
         training: how it is trained.
@@ -143,6 +146,8 @@ class Recipe:
     objective: Objective = field(default_factory=Objective)
     preprocessing: str = "auto"
     training: Training = field(default_factory=Training)
+    missing: str = "refuse"
+    conditional: bool = False
 
     def __post_init__(self) -> None:
         for name, axis in AXES.items():
@@ -155,6 +160,8 @@ class Recipe:
         if not isinstance(self.training, Training):
             raise RecipeError("training: " + explain("a Training", repr(self.training), "Training()"))
         check_choice("preprocessing", self.preprocessing, ["auto", *SCALINGS])
+        check_choice("missing", self.missing, ["refuse", "mask"])
+        check_choice("conditional", self.conditional, [False, True])
         self.check()
 
     def check(self) -> None:
@@ -162,6 +169,7 @@ class Recipe:
         provided = {*self.network.provides, *self.code.provides}
         if isinstance(self.objective.likelihood, LikelihoodSpec):
             provided |= self.objective.likelihood.provides
+        provided -= self.code.breaks
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
         users = [(f"the term {w.term.kind!r}", w.term.needs, w.term.advice) for w in self.objective.terms]
         users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
@@ -179,6 +187,11 @@ class Recipe:
         Raises:
             RecipeError: if the parts do not fit each other, or the data.
         """
+        if self.conditional and not schema.condition_dim:
+            raise RecipeError(
+                "this recipe is conditional: "
+                + explain("a condition", "none", "fit(X, condition=labels), or --condition")
+            )
         preprocessing = self.preprocessing
         if preprocessing == "auto":
             preprocessing = "unit" if schema.in_unit_interval else "standard"

@@ -152,11 +152,16 @@ class Code(nn.Module, ABC):
 
 
 class CodeSpec(ABC):
-    """The frozen description of a code, as it stands in a recipe (see `NetworkSpec` for `needs` and `provides`)."""
+    """The frozen description of a code, as it stands in a recipe (see `NetworkSpec` for `needs` and `provides`).
+
+    Attributes:
+        breaks: properties that the code takes away from what the other parts provide, such as `independent_rows`.
+    """
 
     kind: ClassVar[str]
     latent_dim: int | Literal["auto"]
     needs: Set[str] = frozenset()
+    breaks: Set[str] = frozenset()
     advice: ClassVar[str] = "use another code"
 
     def resolve(self, row: tuple[int, ...], rows: int) -> Self:

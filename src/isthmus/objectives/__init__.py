@@ -21,6 +21,7 @@ from isthmus.objectives.reconstruction import (
 )
 from isthmus.objectives.regularisers import Contraction, Rate, Sparsity, SparsityTarget
 from isthmus.objectives.schedules import Cyclical, Linear, Logistic, Schedule
+from isthmus.objectives.sparsity import L0, Auxiliary, Gate
 
 LIKELIHOODS: dict[str, type[LikelihoodSpec]] = {
     "squared_error": SquaredError,
@@ -33,18 +34,24 @@ TERMS: dict[str, type[Term]] = {
     "sparsity": Sparsity,
     "sparsity_target": SparsityTarget,
     "contraction": Contraction,
+    "auxiliary": Auxiliary,
+    "l0": L0,
+    "gate": Gate,
 }
 SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "logistic": Logistic, "cyclical": Cyclical}
 
 __all__ = [
+    "L0",
     "LIKELIHOODS",
     "SCHEDULES",
     "TERMS",
+    "Auxiliary",
     "Bernoulli",
     "BinaryCrossEntropy",
     "Contraction",
     "Cyclical",
     "Forward",
+    "Gate",
     "Likelihood",
     "LikelihoodSpec",
     "Linear",

@@ -101,9 +101,13 @@ class Forward:
 
     def cost_of(self, z: Tensor) -> Tensor:
         """Return the likelihood's cost `(rows,)` of the batch rebuilt from other latents."""
+        return self.cost_of_parameters(self.decode(z))
+
+    def cost_of_parameters(self, parameters: Tensor) -> Tensor:
+        """Return the likelihood's cost `(rows,)` of the batch under other parameters than the decoder's."""
         if self.likelihood is None:
             raise RecipeError("this pass has no likelihood, so it has no cost")
-        return self.likelihood.cost(self.decode(z), self.batch.wanted, self.counted)
+        return self.likelihood.cost(parameters, self.batch.wanted, self.counted)
 
 
 class Likelihood(Protocol):
