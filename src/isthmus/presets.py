@@ -3,7 +3,8 @@
 Every preset takes the settings that people type as keyword arguments: `network` ("dense", "conv", ..., or a description
 such as `isthmus.networks.Conv()`) and that network's own settings (`hidden_dims`, `activation`, `normalisation`,
 `dropout`, `residual`, `tied` for the dense one; `channels`, `kernel`, `stride`, `skips` and more for the convolutional
-one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`, `learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
+one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`, `learning_rate`, ...), `preprocessing` and, where the
+method has a choice, `likelihood`.
 """
 
 from __future__ import annotations
