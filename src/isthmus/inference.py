@@ -97,7 +97,9 @@ class Inference:
         rows = []
         for batch, real in self.blocks(values, condition):
             code = self.composition.encode(batch)
-            rows.append(self._expected(self.composition.decode(code.mean, batch, code.skips)[:real]))
+            # The whole block: the last few values of an array go through another form of an activation (a sigmoid's
+            # last bit differs), so what a block holds must not decide where it ends.
+            rows.append(self._expected(self.composition.decode(code.mean, batch, code.skips))[:real])
         return np.concatenate(rows)
 
     def decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Floats:
@@ -110,7 +112,7 @@ class Inference:
             given = Batch(torch.from_numpy(np.ascontiguousarray(codes[part], dtype=np.float32)), condition=told)
             for batch, real in self._padded(given):
                 parameters = self.composition.decode(batch.x.view(-1, *self.latent), batch)
-                rows.append(self._expected(parameters[:real], generator))
+                rows.append(self._expected(parameters, generator)[:real])
         return np.concatenate(rows)
 
     def _expected(self, parameters: Tensor, generator: torch.Generator | None = None) -> Floats:

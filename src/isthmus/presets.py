@@ -2,8 +2,9 @@
 
 Every preset takes the settings that people type as keyword arguments: `network` ("dense", "conv", ..., or a description
 such as `isthmus.networks.Conv()`) and that network's own settings (`hidden_dims`, `activation`, `normalisation`,
-`dropout`, `residual`, `tied` for the dense one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`,
-`learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
+`dropout`, `residual`, `tied` for the dense one; `channels`, `kernel`, `stride`, `skips` and more for the convolutional
+one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`, `learning_rate`, ...), `preprocessing` and, where the
+method has a choice, `likelihood`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from isthmus.codec import AXES, decode_part
 from isthmus.codes import BatchTopK, CodeSpec, Deterministic, Gated, Gaussian, JumpReLU, TopK
 from isthmus.corruptions import Corruption, GaussianNoise
 from isthmus.errors import RecipeError, check_choice, unknown_name
-from isthmus.networks import Dense, NetworkSpec
+from isthmus.networks import Conv, Dense, NetworkSpec
 from isthmus.objectives import (
     L0,
     LIKELIHOODS,
@@ -340,6 +341,52 @@ def cvae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
     return dataclasses.replace(vae(latent_dim, **settings), conditional=True)
 
 
+def conv_autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the convolutional autoencoder: squared error through a narrow code. For images.
+
+    Example:
+        >>> conv_autoencoder(latent_dim=32, channels=(16, 32), residual=True).network.channels
+        (16, 32)
+
+    Paper: Masci et al., Stacked Convolutional Auto-Encoders for Hierarchical Feature Extraction, ICANN 2011.
+    """
+    return _recipe(Deterministic(latent_dim), settings=settings, network="conv")
+
+
+def conv_vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the variational autoencoder with a convolutional network. For samples and scores of images.
+
+    Example:
+        >>> conv_vae(latent_dim=20).code
+        Gaussian(latent_dim=20)
+
+    Paper: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114.
+    """
+    return _recipe(Gaussian(latent_dim), Rate(), settings=settings, likelihood="auto_density", network="conv")
+
+
+def conv_denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = None, **settings: Any) -> Recipe:
+    """Return the convolutional denoising autoencoder with skips from encoder to decoder. For cleaning images.
+
+    What passes beside the code makes clean images sharper and the code itself poorer; `skips=False` is for features.
+
+    Args:
+        latent_dim: width of the latent.
+        corruption: what the encoder sees; Gaussian noise of standard deviation 0.3 by default.
+        **settings: see the module.
+
+    Example:
+        >>> conv_denoising().network.skips, conv_denoising(skips=False).network.skips
+        (True, False)
+
+    Paper: Ronneberger et al., U-Net, 2015, https://arxiv.org/abs/1505.04597; the noise from Vincent et al., Extracting
+    and Composing Robust Features with Denoising Autoencoders, ICML 2008.
+    """
+    noise = corruption or GaussianNoise(0.3)
+    code = Deterministic(latent_dim)
+    return _recipe(code, settings=settings, corruption=noise, own=("corruption",), network=Conv(skips=True))
+
+
 PRESETS: dict[str, Callable[..., Recipe]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
@@ -356,6 +403,9 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "cvae": cvae,
     "deep": deep,
     "stacked": stacked,
+    "conv_autoencoder": conv_autoencoder,
+    "conv_vae": conv_vae,
+    "conv_denoising": conv_denoising,
 }
 
 

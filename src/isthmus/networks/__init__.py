@@ -1,8 +1,21 @@
 """Networks: features in, features out."""
 
 from isthmus.networks.base import Network, NetworkSpec, Stage, Widths
-from isthmus.networks.dense import ACTIVATIONS, Dense, DenseNetwork
+from isthmus.networks.conv import Conv, ConvNetwork
+from isthmus.networks.dense import Dense, DenseNetwork
+from isthmus.networks.layers import ACTIVATIONS
 
-NETWORKS: dict[str, type[NetworkSpec]] = {"dense": Dense}
+NETWORKS: dict[str, type[NetworkSpec]] = {"dense": Dense, "conv": Conv}
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "Dense", "DenseNetwork", "Network", "NetworkSpec", "Stage", "Widths"]
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "Conv",
+    "ConvNetwork",
+    "Dense",
+    "DenseNetwork",
+    "Network",
+    "NetworkSpec",
+    "Stage",
+    "Widths",
+]
