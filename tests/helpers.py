@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.codes import CODES, Draw
+from isthmus.codes import CODES, PRIORS, CodeSpec, Draw, Gaussian, VectorQuantised
 from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
@@ -55,7 +55,7 @@ def small(recipe: Recipe, **training: Any) -> Recipe:
     changes: dict[str, Any] = {f"training.{name}": value for name, value in training.items()}
     changes |= {f"network.{k}": v for k, v in SMALL.items() if getattr(recipe.network, k, None) == "auto"}
     if recipe.code.latent_dim == "auto":
-        changes["code.latent_dim"] = 3
+        changes["code.latent_dim"] = 3 * getattr(recipe.code, "classes", 1)
     return recipe.replace({"training.epochs": 3, "training.batch_size": 32, "training.patience": None, **changes})
 
 
@@ -129,6 +129,9 @@ LEAST: dict[str, Any] = {
     "channels": (4, 3),
     "latent_dim": 3,
     "parts": (Mask(0.1), GaussianNoise(0.1)),
+    "components": 4,
+    "entries": 8,
+    "classes": 3,
 }
 
 
@@ -181,6 +184,10 @@ class _Nonsense:
     """Not a value of any setting."""
 
 
+_PRIORS = [prior for cls in PRIORS.values() for prior in settings_of(cls)]
+MORE[Gaussian] = [{"prior": prior} for prior in _PRIORS[1:]]
+MORE[Gaussian] += [{"prior": least(PRIORS[kind]), "covariance": "full"} for kind in ("laplace", "vamp")]
+MORE[VectorQuantised] = [{"groups": 3}]
 PARTS: dict[str, list[Any]] = {
     axis: [part for cls in table.values() for part in settings_of(cls)] for axis, table in TABLES.items()
 }
@@ -190,7 +197,7 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
     """Return a random composition of registered parts; raise `RecipeError` if they do not fit each other."""
     network, code, likelihood = (pick(rng, PARTS[axis]) for axis in ("network", "code", "likelihood"))
     corruption: Corruption | None = pick(rng, [None, *PARTS["corruption"]])
-    kinds = [kind for kind in TERMS if rng.random() < 0.4]
+    kinds = [kind for kind in TERMS if rng.random() < 0.4 or (kind == "rate" and needs_rate(code))]
     terms = [pick(rng, [t for t in PARTS["term"] if t.kind == kind]) for kind in kinds]
     weights = [pick(rng, [0.01, 0.1, Linear(end=0.1, over=0.5)]) for _ in terms]
     recipe = Recipe(network, code, corruption)
@@ -200,6 +207,11 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
         terms=tuple(WeightedTerm(t, w) for t, w in zip(terms, weights, strict=True)),
     )
     return dataclasses.replace(recipe, objective=objective)
+
+
+def needs_rate(code: CodeSpec) -> bool:
+    """Return whether a code may have a prior with parameters, which nothing but the rate reaches."""
+    return "kl" in code.provides and "latent_kl" not in code.provides
 
 
 def pick(rng: np.random.Generator, values: list[Any]) -> Any:
@@ -235,6 +247,9 @@ def random_recipes(count: int, seed: int = 0) -> Iterator[Recipe]:
 def recipe_around(axis: str, part: Any) -> Recipe:
     """Return a recipe that holds a part, with the first other parts that it fits."""
     term, likelihood = (part if axis == "term" else None), (part if axis == "likelihood" else None)
+    weight = 0.1
+    if axis == "code" and needs_rate(part):
+        term, weight = TERMS["rate"](), 0.01  # more would leave nothing in the code of such short rows
     networks = [part] if axis == "network" else [least(cls) for cls in NETWORKS.values()]
     codes = [part] if axis == "code" else PARTS["code"]
     likelihoods = [likelihood] if likelihood else ["auto_error", *PARTS["likelihood"]]
@@ -246,7 +261,7 @@ def recipe_around(axis: str, part: Any) -> Recipe:
                     recipe = dataclasses.replace(
                         recipe,
                         objective=dataclasses.replace(
-                            recipe.objective, likelihood=choice, terms=(WeightedTerm(term, 0.1),) if term else ()
+                            recipe.objective, likelihood=choice, terms=(WeightedTerm(term, weight),) if term else ()
                         ),
                     )
                 except RecipeError:

@@ -305,15 +305,23 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def kl_per_latent(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.
 
+        A categorical code has one for each of its variables.
+
         Raises:
-            RecipeError: if the code is not variational.
+            RecipeError: if the code is not variational, or only the sum over its latents is known.
         """
         values, condition = self._rows(X, condition)
         if "kl" not in self.recipe_.code.provides:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
-        total = np.zeros(self._n_features_out)
+        if "latent_kl" not in self.recipe_.code.provides:
+            raise RecipeError(
+                "only the sum of this code's KL over its latents is known, since its posterior or prior joins them; "
+                'try code.covariance="diagonal" and code.prior="standard_normal" or "laplace"'
+            )
+        sums = []
         for batch, real in self._blocks(self.scaling_.forward(values), condition):
-            total += self.composition_.encode(batch).quantities["kl"].flatten(1)[:real].double().sum(0).cpu().numpy()
+            sums.append(self.composition_.encode(batch).quantities["kl"].flatten(1)[:real].double().sum(0))
+        total: np.ndarray[Any, np.dtype[np.float64]] = torch.stack(sums).sum(0).cpu().numpy()
         return total / len(values)
 
     def corrupt(self, X: Any, *, random_state: int = 0) -> Floats:

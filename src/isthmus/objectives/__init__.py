@@ -11,6 +11,7 @@ from isthmus.objectives.base import (
     Weight,
     WeightedTerm,
 )
+from isthmus.objectives.quantisation import Commitment
 from isthmus.objectives.reconstruction import (
     Bernoulli,
     BinaryCrossEntropy,
@@ -33,6 +34,7 @@ TERMS: dict[str, type[Term]] = {
     "sparsity": Sparsity,
     "sparsity_target": SparsityTarget,
     "contraction": Contraction,
+    "commitment": Commitment,
 }
 SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "logistic": Logistic, "cyclical": Cyclical}
 
@@ -42,6 +44,7 @@ __all__ = [
     "TERMS",
     "Bernoulli",
     "BinaryCrossEntropy",
+    "Commitment",
     "Contraction",
     "Cyclical",
     "Forward",
