@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.codes import CODES, Draw
+from isthmus.codes import CODES, PRIORS, CodeSpec, Draw, Gaussian, VectorQuantised
 from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
@@ -80,7 +80,7 @@ def small(recipe: Recipe, **training: Any) -> Recipe:
     changes: dict[str, Any] = {f"training.{name}": value for name, value in training.items()}
     changes |= {f"network.{k}": v for k, v in SMALL.items() if getattr(recipe.network, k, None) == "auto"}
     if recipe.code.latent_dim == "auto":
-        changes["code.latent_dim"] = 3
+        changes["code.latent_dim"] = 3 * getattr(recipe.code, "classes", 1)
     return recipe.replace({"training.epochs": 3, "training.batch_size": 32, "training.patience": None, **changes})
 
 
@@ -151,7 +151,14 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     Conv: [{"kernel": 4}, {"stride": 1}, {"stride": (2, 1)}, {"bottleneck": "spatial", "tied": True}],
 }
 # What a part cannot be made without, or is too large without.
-LEAST: dict[str, Any] = {"hidden_dims": (8, 5), "channels": (4, 3), "latent_dim": 3, "classes": CLASSES}
+LEAST: dict[str, Any] = {
+    "hidden_dims": (8, 5),
+    "channels": (4, 3),
+    "latent_dim": 3,
+    "classes": CLASSES,
+    "components": 4,
+    "entries": 8,
+}
 MIXED_PARTS = (
     (MIXED["real"], Normal("row")),
     (MIXED["binary"], Bernoulli()),
@@ -159,6 +166,7 @@ MIXED_PARTS = (
     (MIXED["unit"], SquaredError("sigmoid")),
 )
 LEAST_OF: dict[type[Any], dict[str, Any]] = {
+    CODES["categorical"]: {"classes": 3},
     Chain: {"parts": (Mask(0.1), GaussianNoise(0.1))},
     Mixed: {"parts": MIXED_PARTS},
 }
@@ -218,6 +226,10 @@ class _Nonsense:
     """Not a value of any setting."""
 
 
+_PRIORS = [prior for cls in PRIORS.values() for prior in settings_of(cls)]
+MORE[Gaussian] = [{"prior": prior} for prior in _PRIORS[1:]]
+MORE[Gaussian] += [{"prior": least(PRIORS[kind]), "covariance": "full"} for kind in ("laplace", "vamp")]
+MORE[VectorQuantised] = [{"groups": 3}]
 PARTS: dict[str, list[Any]] = {
     axis: [part for cls in table.values() for part in settings_of(cls)] for axis, table in TABLES.items()
 }
@@ -227,7 +239,7 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
     """Return a random composition of registered parts; raise `RecipeError` if they do not fit each other."""
     network, code, likelihood = (pick(rng, PARTS[axis]) for axis in ("network", "code", "likelihood"))
     corruption: Corruption | None = pick(rng, [None, *PARTS["corruption"]])
-    kinds = [kind for kind in TERMS if rng.random() < 0.4]
+    kinds = [kind for kind in TERMS if rng.random() < 0.4 or (kind == "rate" and needs_rate(code))]
     terms = [pick(rng, [t for t in PARTS["term"] if t.kind == kind]) for kind in kinds]
     weights = [pick(rng, [0.01, 0.1, Linear(end=0.1, over=0.5)]) for _ in terms]
     recipe = Recipe(network, code, corruption)
@@ -237,6 +249,11 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
         terms=tuple(WeightedTerm(t, w) for t, w in zip(terms, weights, strict=True)),
     )
     return dataclasses.replace(recipe, objective=objective)
+
+
+def needs_rate(code: CodeSpec) -> bool:
+    """Return whether a code may have a prior with parameters, which nothing but the rate reaches."""
+    return "kl" in code.provides and "latent_kl" not in code.provides
 
 
 def pick(rng: np.random.Generator, values: list[Any]) -> Any:
@@ -272,6 +289,9 @@ def random_recipes(count: int, seed: int = 0) -> Iterator[Recipe]:
 def recipe_around(axis: str, part: Any) -> Recipe:
     """Return a recipe that holds a part, with the first other parts that it fits."""
     term, likelihood = (part if axis == "term" else None), (part if axis == "likelihood" else None)
+    weight = 0.1
+    if axis == "code" and needs_rate(part):
+        term, weight = TERMS["rate"](), 0.01  # more would leave nothing in the code of such short rows
     networks = [part] if axis == "network" else [least(cls) for cls in NETWORKS.values()]
     codes = [part] if axis == "code" else PARTS["code"]
     likelihoods = [likelihood] if likelihood else ["auto_error", *PARTS["likelihood"]]
@@ -283,7 +303,7 @@ def recipe_around(axis: str, part: Any) -> Recipe:
                     recipe = dataclasses.replace(
                         recipe,
                         objective=dataclasses.replace(
-                            recipe.objective, likelihood=choice, terms=(WeightedTerm(term, 0.1),) if term else ()
+                            recipe.objective, likelihood=choice, terms=(WeightedTerm(term, weight),) if term else ()
                         ),
                     )
                 except RecipeError:

@@ -354,13 +354,20 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def kl_per_latent(self, X: Any, *, condition: Any = None) -> Doubles:
         """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.
 
+        A categorical code has one for each of its variables.
+
         Raises:
-            RecipeError: if the code is not variational, or its prior is one of all latents together.
+            RecipeError: if the code is not variational, or only the sum over its latents is known.
         """
         inference = self._inference()
         values, condition = self._rows(X, condition)
         if not inference.variational:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
+        if "latent_kl" not in self.recipe_.code.provides:
+            raise RecipeError(
+                "only the sum of this code's KL over its latents is known, since its posterior or prior joins them; "
+                'try code.covariance="diagonal" and code.prior="standard_normal" or "laplace"'
+            )
         return inference.kl_per_latent(values, condition)
 
     def corrupt(self, X: Any, *, random_state: int = 0) -> Floats:

@@ -14,7 +14,21 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from isthmus.codec import AXES, decode_part
-from isthmus.codes import BatchTopK, CodeSpec, Deterministic, Gated, Gaussian, JumpReLU, TopK
+from isthmus.codes import (
+    FSQ,
+    BatchTopK,
+    Categorical,
+    CodeSpec,
+    Deterministic,
+    FlowPrior,
+    Gated,
+    Gaussian,
+    JumpReLU,
+    LaplacePrior,
+    TopK,
+    VampPrior,
+    VectorQuantised,
+)
 from isthmus.corruptions import Corruption, GaussianNoise
 from isthmus.errors import RecipeError, check_choice, unknown_name
 from isthmus.networks import Conv, Dense, NetworkSpec
@@ -22,6 +36,7 @@ from isthmus.objectives import (
     L0,
     LIKELIHOODS,
     Auxiliary,
+    Commitment,
     Contraction,
     Gate,
     LikelihoodSpec,
@@ -387,6 +402,125 @@ def conv_denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None
     return _recipe(code, settings=settings, corruption=noise, own=("corruption",), network=Conv(skips=True))
 
 
+def sparse_vae(latent_dim: LatentDim = "auto", scale: float = 1.0, **settings: Any) -> Recipe:
+    """Return the VAE with a Laplace prior: few latents are far from zero for a row. For features that can be read.
+
+    Args:
+        latent_dim: width of the latent; sparse codes are often wider than the row.
+        scale: of the Laplace density.
+        **settings: see the module.
+
+    Example:
+        >>> sparse_vae(latent_dim=64, scale=0.5).code.prior
+        LaplacePrior(scale=0.5)
+
+    Paper: Geadah et al., Sparse-Coding Variational Autoencoders, Neural Computation 2024,
+    https://direct.mit.edu/neco/article/36/12/2571/124821.
+    """
+    code = Gaussian(latent_dim, prior=LaplacePrior(scale))
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("scale",))
+
+
+def vamp_vae(latent_dim: LatentDim = "auto", components: int = 100, **settings: Any) -> Recipe:
+    """Return the VAE whose prior is the average posterior of learned rows. For samples and better scores.
+
+    Args:
+        latent_dim: width of the latent.
+        components: how many learned rows.
+        **settings: see the module.
+
+    Example:
+        >>> vamp_vae(components=20).code.prior
+        VampPrior(components=20)
+
+    Paper: Tomczak and Welling, VAE with a VampPrior, AISTATS 2018, https://arxiv.org/abs/1705.07120.
+    """
+    code = Gaussian(latent_dim, prior=VampPrior(components))
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("components",))
+
+
+def flow_vae(latent_dim: LatentDim = "auto", layers: int = 4, **settings: Any) -> Recipe:
+    """Return the VAE whose prior is a normalising flow. For samples and better scores.
+
+    Args:
+        latent_dim: width of the latent, two at least.
+        layers: coupling layers of the flow.
+        **settings: see the module.
+
+    Example:
+        >>> flow_vae(layers=2).code.prior.layers
+        2
+
+    Papers: Chen et al., Variational Lossy Autoencoder, ICLR 2017, https://arxiv.org/abs/1611.02731; Dinh et al.,
+    Density Estimation Using Real NVP, ICLR 2017, https://arxiv.org/abs/1605.08803.
+    """
+    code = Gaussian(latent_dim, prior=FlowPrior(layers))
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("layers",))
+
+
+def categorical_vae(latent_dim: LatentDim = "auto", classes: int = 10, **settings: Any) -> Recipe:
+    """Return the VAE with categorical latents, relaxed by the Gumbel-softmax. For discrete codes and groups of rows.
+
+    Args:
+        latent_dim: width of the latent, ``variables * classes``.
+        classes: of each variable.
+        **settings: see the module.
+
+    Example:
+        >>> categorical_vae(latent_dim=30, classes=10).code.classes
+        10
+
+    Papers: Jang et al., Categorical Reparameterization with Gumbel-Softmax, ICLR 2017,
+    https://arxiv.org/abs/1611.01144; Maddison et al., The Concrete Distribution, ICLR 2017,
+    https://arxiv.org/abs/1611.00712.
+    """
+    code = Categorical(latent_dim, classes)
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("classes",))
+
+
+def vq_vae(
+    latent_dim: LatentDim = "auto",
+    entries: int = 512,
+    groups: int | Literal["auto"] = "auto",
+    weight: Weight = 0.25,
+    **settings: Any,
+) -> Recipe:
+    """Return the vector-quantised autoencoder: latents are entries of a learned codebook. For symbols and compression.
+
+    Args:
+        latent_dim: width of the latent.
+        entries: vectors in each codebook.
+        groups: sub-vectors that are quantised apart; 1 for feature maps, where every position is a symbol.
+        weight: of the commitment term.
+        **settings: see the module.
+
+    Example:
+        >>> vq_vae(latent_dim=16, entries=256).code.entries
+        256
+
+    Paper: van den Oord et al., Neural Discrete Representation Learning, 2017, https://arxiv.org/abs/1711.00937.
+    """
+    code, own = VectorQuantised(latent_dim, entries, groups), ("entries", "groups", "weight")
+    return _recipe(code, WeightedTerm(Commitment(), weight), settings=settings, own=own)
+
+
+def fsq(latent_dim: LatentDim = "auto", levels: tuple[int, ...] = (8, 5, 5, 5), **settings: Any) -> Recipe:
+    """Return the autoencoder whose latents are rounded to a few levels. For symbols and compression, without a term.
+
+    Args:
+        latent_dim: width of the latent.
+        levels: numbers of levels, of the first latents in order, and again from the start.
+        **settings: see the module.
+
+    Example:
+        >>> fsq(latent_dim=4).code.levels
+        (8, 5, 5, 5)
+
+    Paper: Mentzer et al., Finite Scalar Quantization: VQ-VAE Made Simple, 2023, https://arxiv.org/abs/2309.15505.
+    """
+    return _recipe(FSQ(latent_dim, levels), settings=settings, own=("levels",))
+
+
 PRESETS: dict[str, Callable[..., Recipe]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
@@ -406,6 +540,12 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "conv_autoencoder": conv_autoencoder,
     "conv_vae": conv_vae,
     "conv_denoising": conv_denoising,
+    "sparse_vae": sparse_vae,
+    "vamp_vae": vamp_vae,
+    "flow_vae": flow_vae,
+    "categorical_vae": categorical_vae,
+    "vq_vae": vq_vae,
+    "fsq": fsq,
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from isthmus import Autoencoder
-from isthmus.codes import Deterministic, Gaussian
+from isthmus.codes import PRIORS, Deterministic, Gaussian
 from isthmus.codes.base import Code, CodeSpec
 from isthmus.errors import DataError, RecipeError
 from isthmus.networks import Dense, NetworkSpec, Widths
@@ -370,6 +370,11 @@ SETTINGS = {
     for axis, parts in PARTS.items()
     for part in {type(p): p for p in parts}.values()
     for field in dataclasses.fields(part)
+}
+SETTINGS |= {
+    f"prior-{kind}-{field.name}": (cls(), field.name)
+    for kind, cls in PRIORS.items()
+    for field in dataclasses.fields(cls)
 }
 SETTINGS |= {f"training-{field.name}": (Training(), field.name) for field in dataclasses.fields(Training)}
 SETTINGS |= {f"schedule-{field.name}": (Linear(), field.name) for field in dataclasses.fields(Linear)}

@@ -14,6 +14,7 @@ from isthmus.objectives.base import (
 from isthmus.objectives.continuous import Laplace, Normal, StudentT
 from isthmus.objectives.discrete import Categorical, Multinomial, NegativeBinomial, Poisson
 from isthmus.objectives.mixed import Mixed
+from isthmus.objectives.quantisation import Commitment
 from isthmus.objectives.reconstruction import (
     Bernoulli,
     BinaryCrossEntropy,
@@ -48,6 +49,7 @@ TERMS: dict[str, type[Term]] = {
     "auxiliary": Auxiliary,
     "l0": L0,
     "gate": Gate,
+    "commitment": Commitment,
 }
 SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "logistic": Logistic, "cyclical": Cyclical}
 
@@ -61,6 +63,7 @@ __all__ = [
     "Bernoulli",
     "BinaryCrossEntropy",
     "Categorical",
+    "Commitment",
     "ContinuousBernoulli",
     "Contraction",
     "Cyclical",
