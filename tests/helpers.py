@@ -17,7 +17,18 @@ from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
 from isthmus.networks import NETWORKS
-from isthmus.objectives import LIKELIHOODS, TERMS, Forward, Likelihood, LikelihoodSpec, Linear, WeightedTerm
+from isthmus.objectives import (
+    LIKELIHOODS,
+    TERMS,
+    Contraction,
+    Forward,
+    Likelihood,
+    LikelihoodSpec,
+    Linear,
+    Nested,
+    TotalCorrelation,
+    WeightedTerm,
+)
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 
@@ -122,12 +133,17 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
     GaussianNoise: [{"std": (0.05, 0.2)}],
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
+    Contraction: [{"probes": 1}],
+    TotalCorrelation: [{"rows": 1000}],
+    Nested: [{"prefixes": (2,)}],
 }
 # What a part cannot be made without, or is too large without.
 LEAST: dict[str, Any] = {
     "hidden_dims": (8, 5),
     "channels": (4, 3),
     "latent_dim": 3,
+    "samples": 3,
+    "width": 8,
     "parts": (Mask(0.1), GaussianNoise(0.1)),
 }
 
