@@ -206,7 +206,7 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
     """Return a random composition of registered parts; raise `RecipeError` if they do not fit each other."""
     network, code, likelihood = (pick(rng, PARTS[axis]) for axis in ("network", "code", "likelihood"))
     corruption: Corruption | None = pick(rng, [None, *PARTS["corruption"]])
-    kinds = [kind for kind in TERMS if rng.random() < 0.4]
+    kinds = [kind for kind in TERMS if rng.random() < 3 / len(TERMS)]
     terms = [pick(rng, [t for t in PARTS["term"] if t.kind == kind]) for kind in kinds]
     weights = [pick(rng, [0.01, 0.1, Linear(end=0.1, over=0.5)]) for _ in terms]
     recipe = Recipe(network, code, corruption)

@@ -206,7 +206,7 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
 
 
 def beta_tc_vae(latent_dim: LatentDim = "auto", beta: float = 6.0, rows: int | None = None, **settings: Any) -> Recipe:
-    """Return the beta-TC-VAE: the VAE in which only the dependence between latents is charged more. For separate factors.
+    """Return the beta-TC-VAE: only the dependence between latents is charged more. For factors that separate.
 
     Args:
         latent_dim: width of the latent.
@@ -299,7 +299,7 @@ def wae(latent_dim: LatentDim = "auto", weight: Weight = 10.0, **settings: Any) 
     return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
 
 
-def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight = 100.0, **settings: Any) -> Recipe:
+def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight = 10.0, **settings: Any) -> Recipe:
     """Return the InfoVAE: little charge for what a row's code tells, and batches that look like the prior.
 
     Args:
@@ -310,7 +310,7 @@ def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight 
 
     Example:
         >>> info_vae().objective.weights(1.0)
-        {'rate': 0.1, 'discrepancy': 100.0}
+        {'rate': 0.1, 'discrepancy': 10.0}
 
     Paper: Zhao et al., InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019,
     https://arxiv.org/abs/1706.02262.

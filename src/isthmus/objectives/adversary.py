@@ -1,4 +1,9 @@
-"""Adversaries: terms with a small network of their own, which tells the autoencoder's output from the real thing."""
+"""Adversaries: terms with a small network of their own, which tells the autoencoder's output from the real thing.
+
+**Validation.** The same output costs more as the critic learns, so what it says of two epochs does not compare, and the
+first one, whose critic knows nothing, would be kept as the best. Without gradients these terms are therefore a constant:
+what they are where the critic cannot tell. Epochs are compared by the likelihood and the other terms.
+"""
 
 from __future__ import annotations
 
@@ -144,6 +149,8 @@ class LatentAdversaryTerm(OwningTerm):
     def forward(self, forward: Forward) -> Tensor:
         z, axes = forward.code.z, forward.code.mean.ndim - 1
         rows = z.shape[:-axes]
+        if not torch.is_grad_enabled():
+            return z.new_full(rows, math.log(2.0))
         return F.softplus(-self.critic(z.reshape(-1, *z.shape[-axes:]))).view(rows)
 
     def own_loss(self, forward: Forward) -> Tensor:
@@ -217,15 +224,15 @@ class ImageAdversaryTerm(OwningTerm):
         self.critic: Critic = ConvCritic(row, spec.width) if conv else DenseCritic(math.prod(row), spec.width)
 
     def forward(self, forward: Forward) -> Tensor:
+        if not torch.is_grad_enabled():
+            verdicts = 2 if self.sampled else 1
+            return torch.full_like(forward.reconstruction, self.adversarial * verdicts * math.log(2.0))
         real, made = _real(forward), _made(forward)
         found = self.critic.features(made)
         value = self.adversarial * F.softplus(-self.critic.judge(found[-1]))
         if self.sampled:
-            value = (
-                value
-                + self.adversarial
-                * F.softplus(-self.critic(_drawn(forward, standard_normal(forward.code.mean)))).mean()
-            )
+            drawn = _drawn(forward, standard_normal(forward.code.mean))
+            value = value + self.adversarial * F.softplus(-self.critic(drawn)).mean()
         if self.matching:
             value = value + self.matching * real[0].numel() * self._distance(real, found)
         samples = len(made) // len(real)

@@ -20,9 +20,9 @@ class Discrepancy(Term):
 
     ``mean over i != j of k(z_i, z_j) + mean over i != j of k(p_i, p_j) - 2 mean over i, j of k(z_i, p_j)`` with
     ``k(a, b) = sum_s C_s / (C_s + |a - b|**2)``, ``C_s = 2 s d`` for d latents (``2 d`` is the expected squared
-    distance of two draws). A quantity of the batch, without a unit: about 0 if the codes are distributed as the prior, slightly
-    below as often as above, and at most 2 for each scale. Weights of 10 to 1000 make it weigh as much as a squared
-    error that is summed over columns.
+    distance of two draws). A quantity of the batch, without a unit: about 0 if the codes are distributed as the prior,
+    slightly below as often as above, and at most 2 for each scale. Weights of 10 to 1000 make it weigh as much as a
+    squared error that is summed over columns.
 
     Unlike a rate it leaves each row's own code as sharp as it likes, and needs no variational code: with a
     deterministic one it is the Wasserstein autoencoder, whose `Deterministic(prior="normal")` then samples from

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_choice, explain, unknown_name
+from isthmus.errors import RecipeError, check_number, explain, unknown_name
 from isthmus.objectives.images import ImageTerm
 
 # An image is halved until a side would be shorter than this.
@@ -85,8 +85,8 @@ class Perceptual(ImageTerm):
     Args:
         features: the name of a network given to `register_features`, or "laplacian", the built-in pyramid: it needs no
             weights, and gives edges of every size the same say.
-        power: 1 or 2. The squared distance between features that are linear in the image, such as those of the pyramid,
-            is least for the blurred average again, so it is meant for networks.
+        power: from 1 to 2. The squared distance between features that are linear in the image, such as those of the
+            pyramid, is least for the blurred average again, so it is meant for networks.
 
     Example:
         >>> import torch
@@ -101,11 +101,11 @@ class Perceptual(ImageTerm):
 
     kind: ClassVar[str] = "perceptual"
     features: str = "laplacian"
-    power: int = 1
+    power: float = 1.0
 
     def __post_init__(self) -> None:
         _check_name("objective.perceptual.features", self.features)
-        check_choice("objective.perceptual.power", self.power, [1, 2])
+        check_number("objective.perceptual.power", self.power, 1.0, 2.0)
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         if self.features not in FEATURES:

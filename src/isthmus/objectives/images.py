@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isthmus.errors import check_choice, check_integer, check_number, explain
+from isthmus.errors import check_integer, check_number, explain
 from isthmus.objectives.base import Forward, Term
 
 # Wang et al. 2004: a window of 11 pixels, 1.5 wide; constants for values from 0 to `value_range`.
@@ -89,8 +89,8 @@ class StructuralSimilarity(ImageTerm):
     """``values * (1 - SSIM)``: means, contrasts and correlation in small windows; from 0 to twice a row's values.
 
     ``SSIM = mean of (2 m_a m_b + c1)(2 cov + c2) / ((m_a**2 + m_b**2 + c1)(v_a + v_b + c2))`` over channels and over
-    all Gaussian windows that lie within the image, with ``c1 = (0.01 L)**2``, ``c2 = (0.03 L)**2``. As blur takes contrast
-    away, it costs here what it saves in squared error.
+    all Gaussian windows that lie within the image, with ``c1 = (0.01 L)**2``, ``c2 = (0.03 L)**2``. As blur takes
+    contrast away, it costs here what it saves in squared error.
 
     Args:
         window: side of the windows in pixels (standard deviation 1.5); that of the image where it is smaller.
@@ -123,8 +123,8 @@ class MultiScaleSimilarity(ImageTerm):
     """``values * (1 - MS-SSIM)``: structural similarity at several scales; from 0 to a row's values.
 
     ``MS-SSIM = SSIM_S**w_S * product over s < S of CS_s**w_s``, CS being SSIM without the means, on images halved s
-    times by averaging. There are as many scales, up to five, as leave the halved image at least one window wide, and one at
-    least; the published weights of those are divided by their sum. A similarity below 0.01 counts as 0.01.
+    times by averaging. There are as many scales, up to five, as leave the halved image at least one window wide, and
+    one at least; the published weights of those are divided by their sum. A similarity below 0.01 counts as 0.01.
 
     Args:
         window: side of the windows in pixels (standard deviation 1.5); that of the image where it is smaller.
@@ -174,7 +174,7 @@ class Edges(ImageTerm):
     which is what blur is, cost as much as steps too large, wherever they lead.
 
     Args:
-        power: 1 or 2; with 1 few large differences cost no more than many small ones.
+        power: from 1 to 2; with 1 few large differences cost no more than many small ones.
 
     Example:
         >>> import torch
@@ -187,10 +187,10 @@ class Edges(ImageTerm):
     """
 
     kind: ClassVar[str] = "edges"
-    power: int = 1
+    power: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice("objective.edges.power", self.power, [1, 2])
+        check_number("objective.edges.power", self.power, 1.0, 2.0)
 
     def compare(self, made: Tensor, wanted: Tensor) -> Tensor:
         total = made.new_zeros(len(made))
@@ -206,8 +206,8 @@ class Frequencies(ImageTerm):
 
     ``sum over frequencies of w |F(x^) - F(x)|**2`` with the orthonormal Fourier transform F of each channel and
     ``w = (|F(x^) - F(x)| / its largest in the image)**alpha``, through which no gradient flows. All w are at most 1, so
-    the value is at most the squared error, and equals it for alpha 0 (Parseval). Blur errs in the high frequencies, each
-    of them small; a larger alpha turns to the largest errors only.
+    the value is at most the squared error, and equals it for alpha 0 (Parseval). A larger alpha
+    turns to the largest errors only.
 
     Args:
         alpha: how much the worst frequencies are preferred.
