@@ -299,18 +299,19 @@ def wae(latent_dim: LatentDim = "auto", weight: Weight = 10.0, **settings: Any) 
     return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
 
 
-def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight = 10.0, **settings: Any) -> Recipe:
+def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight = 1.0, **settings: Any) -> Recipe:
     """Return the InfoVAE: little charge for what a row's code tells, and batches that look like the prior.
 
     Args:
         latent_dim: width of the latent.
         rate: weight of the rate, ``1 - alpha`` in the paper; 0 is the MMD-VAE.
-        weight: of the discrepancy between the batch's codes and N(0, I), ``alpha + lambda - 1`` in the paper.
+        weight: of the discrepancy between the batch's codes and N(0, I), ``alpha + lambda - 1`` in the paper; 10 to
+            1000 for images, whose cost is hundreds of nats.
         **settings: see the module.
 
     Example:
         >>> info_vae().objective.weights(1.0)
-        {'rate': 0.1, 'discrepancy': 10.0}
+        {'rate': 0.1, 'discrepancy': 1.0}
 
     Paper: Zhao et al., InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019,
     https://arxiv.org/abs/1706.02262.
@@ -332,7 +333,7 @@ def aae(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -
     return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
 
 
-def vae_gan(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
+def vae_gan(latent_dim: LatentDim = "auto", weight: Weight = 1.0, **settings: Any) -> Recipe:
     """Return the VAE with a critic on its rows: likeness in the critic's features, not by pixels alone. For sharpness.
 
     Args:
@@ -342,7 +343,7 @@ def vae_gan(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: An
 
     Example:
         >>> vae_gan().objective.weights(1.0)
-        {'rate': 1.0, 'image_adversary': 0.1}
+        {'rate': 1.0, 'image_adversary': 1.0}
 
     Paper: Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016,
     https://arxiv.org/abs/1512.09300 (here the likelihood's cost stays).

@@ -1,8 +1,9 @@
 """Adversaries: terms with a small network of their own, which tells the autoencoder's output from the real thing.
 
-**Validation.** The same output costs more as the critic learns, so what it says of two epochs does not compare, and the
-first one, whose critic knows nothing, would be kept as the best. Without gradients these terms are therefore a constant:
-what they are where the critic cannot tell. Epochs are compared by the likelihood and the other terms.
+**Validation.** The same output is easier to tell as the critic learns, so its verdicts on two epochs do not compare,
+and the first one, whose critic knows nothing, would be kept as the best. Without gradients a verdict is therefore
+log 2, as of a critic that cannot tell. Epochs are compared by the likelihood, the other terms, and the distance in
+features.
 """
 
 from __future__ import annotations
@@ -89,6 +90,11 @@ class ConvCritic(Critic):
         return logit.squeeze(1)
 
 
+def _verdict(logits: Tensor) -> Tensor:
+    """Return what the autoencoder minimises: minus the log of the probability that the critic gives to "real"."""
+    return F.softplus(-logits if torch.is_grad_enabled() else torch.zeros_like(logits))
+
+
 def _told_apart(critic: Critic, real: Tensor, made: Tensor, r1: float) -> Tensor:
     """Return the critic's loss: cross-entropy on both kinds, and the penalty on its slope at real rows."""
     real = real.detach().requires_grad_()
@@ -149,9 +155,7 @@ class LatentAdversaryTerm(OwningTerm):
     def forward(self, forward: Forward) -> Tensor:
         z, axes = forward.code.z, forward.code.mean.ndim - 1
         rows = z.shape[:-axes]
-        if not torch.is_grad_enabled():
-            return z.new_full(rows, math.log(2.0))
-        return F.softplus(-self.critic(z.reshape(-1, *z.shape[-axes:]))).view(rows)
+        return _verdict(self.critic(z.reshape(-1, *z.shape[-axes:]))).view(rows)
 
     def own_loss(self, forward: Forward) -> Tensor:
         z = forward.code.z.detach()
@@ -164,8 +168,9 @@ class ImageAdversary(Term):
     """A critic that tells rebuilt rows from real ones, and the distance between the two in what the critic sees.
 
     For each row ``adversarial * softplus(-D(x^)) + matching * distance(x, x^)``, with x^ the expected row. The distance
-    is ``columns * mean over layers of |f(x) - f(x^)|**2 / mean |f(x)|**2`` over the critic's hidden layers f: like a
-    squared error summed over columns, and the same however the critic scales its layers. The critic minimises
+    is ``columns * mean over layers of |f(x) - f(x^)|**2 / V``, with f a hidden layer of the critic and V the variance
+    of f(x) over the batch, summed over units: 0 for the row itself, about `columns` for the average row, like the
+    squared error of standardised columns, however the critic scales its layers. The critic minimises
     ``E softplus(-D(x)) + E softplus(D(x^)) + r1/2 E |dD/dx|**2``.
 
     The critic is convolutional for images `(height, width)` or `(channels, height, width)` with sides of 8 or more,
@@ -196,6 +201,7 @@ class ImageAdversary(Term):
     width: int = 32
     r1: float = 0.1
     sampled: bool = False
+    minimum_batch: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         for name in ("adversarial", "matching", "r1"):
@@ -224,16 +230,13 @@ class ImageAdversaryTerm(OwningTerm):
         self.critic: Critic = ConvCritic(row, spec.width) if conv else DenseCritic(math.prod(row), spec.width)
 
     def forward(self, forward: Forward) -> Tensor:
-        if not torch.is_grad_enabled():
-            verdicts = 2 if self.sampled else 1
-            return torch.full_like(forward.reconstruction, self.adversarial * verdicts * math.log(2.0))
         real, made = _real(forward), _made(forward)
         found = self.critic.features(made)
-        value = self.adversarial * F.softplus(-self.critic.judge(found[-1]))
+        value = self.adversarial * _verdict(self.critic.judge(found[-1]))
         if self.sampled:
             drawn = _drawn(forward, standard_normal(forward.code.mean))
-            value = value + self.adversarial * F.softplus(-self.critic(drawn)).mean()
-        if self.matching:
+            value = value + self.adversarial * _verdict(self.critic(drawn)).mean()
+        if self.matching and len(real) > 1:
             value = value + self.matching * real[0].numel() * self._distance(real, found)
         samples = len(made) // len(real)
         return value.view(samples, -1) if samples > 1 else value
@@ -244,7 +247,8 @@ class ImageAdversaryTerm(OwningTerm):
             wanted = self.critic.features(real)
         layers = []
         for target, got in zip(wanted, found, strict=True):
-            size = target.square().mean().clamp_min(torch.finfo(target.dtype).tiny)
+            # A layer that is the same for all rows tells nothing, and its variance is rounding.
+            size = target.var(0, correction=0).mean().clamp_min(1e-6 * target.square().mean().clamp_min(1e-6))
             samples = len(got) // len(target)
             difference = got - target.repeat(samples, *[1] * (target.ndim - 1))
             layers.append(difference.square().flatten(1).mean(1) / size)
