@@ -21,15 +21,18 @@ from isthmus.objectives import (
     LIKELIHOODS,
     TERMS,
     Bernoulli,
+    Contraction,
     Forward,
     Likelihood,
     LikelihoodSpec,
     Linear,
     Mixed,
     NegativeBinomial,
+    Nested,
     Normal,
     SquaredError,
     StudentT,
+    TotalCorrelation,
     WeightedTerm,
 )
 from isthmus.recipe import Recipe
@@ -149,12 +152,17 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
     StudentT: [{"degrees": 3.0}],
     Conv: [{"kernel": 4}, {"stride": 1}, {"stride": (2, 1)}, {"bottleneck": "spatial", "tied": True}],
+    Contraction: [{"probes": 1}],
+    TotalCorrelation: [{"rows": 1000}],
+    Nested: [{"prefixes": (2,)}],
 }
 # What a part cannot be made without, or is too large without.
 LEAST: dict[str, Any] = {
     "hidden_dims": (8, 5),
     "channels": (4, 3),
     "latent_dim": 3,
+    "samples": 3,
+    "width": 8,
     "classes": CLASSES,
     "components": 4,
     "entries": 8,
@@ -239,7 +247,7 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
     """Return a random composition of registered parts; raise `RecipeError` if they do not fit each other."""
     network, code, likelihood = (pick(rng, PARTS[axis]) for axis in ("network", "code", "likelihood"))
     corruption: Corruption | None = pick(rng, [None, *PARTS["corruption"]])
-    kinds = [kind for kind in TERMS if rng.random() < 0.4 or (kind == "rate" and needs_rate(code))]
+    kinds = [kind for kind in TERMS if rng.random() < 3 / len(TERMS) or (kind == "rate" and needs_rate(code))]
     terms = [pick(rng, [t for t in PARTS["term"] if t.kind == kind]) for kind in kinds]
     weights = [pick(rng, [0.01, 0.1, Linear(end=0.1, over=0.5)]) for _ in terms]
     recipe = Recipe(network, code, corruption)

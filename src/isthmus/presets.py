@@ -30,23 +30,32 @@ from isthmus.codes import (
     VectorQuantised,
 )
 from isthmus.corruptions import Corruption, GaussianNoise
-from isthmus.errors import RecipeError, check_choice, unknown_name
+from isthmus.errors import RecipeError, check_choice, check_number, unknown_name
 from isthmus.networks import Conv, Dense, NetworkSpec
 from isthmus.objectives import (
     L0,
     LIKELIHOODS,
     Auxiliary,
+    Capacity,
     Commitment,
     Contraction,
+    DecoderGradient,
+    Discrepancy,
     Gate,
+    ImageAdversary,
+    ImportanceWeighted,
+    LatentAdversary,
+    LatentNorm,
     LikelihoodSpec,
     Linear,
+    Nested,
     Objective,
     Rate,
     Sparsity,
     SparsityTarget,
     SquaredError,
     Term,
+    TotalCorrelation,
     Weight,
     WeightedTerm,
 )
@@ -521,6 +530,197 @@ def fsq(latent_dim: LatentDim = "auto", levels: tuple[int, ...] = (8, 5, 5, 5), 
     return _recipe(FSQ(latent_dim, levels), settings=settings, own=("levels",))
 
 
+def beta_tc_vae(latent_dim: LatentDim = "auto", beta: float = 6.0, rows: int | None = None, **settings: Any) -> Recipe:
+    """Return the beta-TC-VAE: only the dependence between latents is charged more. For factors that separate.
+
+    Args:
+        latent_dim: width of the latent.
+        beta: weight of the total correlation; 1 is the VAE.
+        rows: of the training data, for the estimate of the total correlation; None takes each batch for the whole.
+        **settings: see the module.
+
+    Example:
+        >>> beta_tc_vae(beta=6.0).objective.weights(1.0)
+        {'rate': 1.0, 'total_correlation': 5.0}
+
+    Paper: Chen et al., Isolating Sources of Disentanglement in VAEs, 2018, https://arxiv.org/abs/1802.04942.
+    """
+    check_number("beta", beta, 1.0)
+    terms = (Rate(), WeightedTerm(TotalCorrelation(rows), beta - 1.0))
+    own = ("beta", "rows")
+    return _recipe(Gaussian(latent_dim), *terms, settings=settings, likelihood="auto_density", own=own)
+
+
+def capacity_vae(
+    latent_dim: LatentDim = "auto", capacity: float = 25.0, over: float = 0.5, weight: Weight = 100.0, **settings: Any
+) -> Recipe:
+    """Return the VAE whose rate is held at a capacity that grows. For factors that open one by one.
+
+    Args:
+        latent_dim: width of the latent.
+        capacity: the final rate in nats.
+        over: share of the training steps over which it is reached.
+        weight: of the distance from the capacity; large enough to hold the rate there.
+        **settings: see the module.
+
+    Example:
+        >>> capacity_vae(capacity=10.0).objective.terms[0].term
+        Capacity(end=10.0, over=0.5)
+
+    Paper: Burgess et al., Understanding disentangling in beta-VAE, 2018, https://arxiv.org/abs/1804.03599.
+    """
+    term, own = WeightedTerm(Capacity(capacity, over), weight), ("capacity", "over", "weight")
+    return _recipe(Gaussian(latent_dim), term, settings=settings, likelihood="auto_density", own=own)
+
+
+def iwae(latent_dim: LatentDim = "auto", samples: int = 50, **settings: Any) -> Recipe:
+    """Return the importance-weighted autoencoder: a bound nearer to the log-likelihood. For scores and samples.
+
+    Args:
+        latent_dim: width of the latent.
+        samples: latents drawn for each row; time and memory grow with them.
+        **settings: see the module.
+
+    Example:
+        >>> iwae(samples=5).objective.samples
+        5
+
+    Paper: Burda et al., Importance Weighted Autoencoders, 2016, https://arxiv.org/abs/1509.00519.
+    """
+    terms, own = ImportanceWeighted(samples), ("samples",)
+    return _recipe(Gaussian(latent_dim), terms, settings=settings, likelihood="auto_density", own=own)
+
+
+def miwae(latent_dim: LatentDim = "auto", samples: int = 20, **settings: Any) -> Recipe:
+    """Return the importance-weighted autoencoder for rows with missing values. For filling them in.
+
+    The bound is that of `iwae`, on the observed values alone: the encoder sees zero where nothing was observed, and the
+    likelihood leaves those values out.
+
+    Args:
+        latent_dim: width of the latent.
+        samples: latents drawn for each row.
+        **settings: see the module.
+
+    Example:
+        >>> miwae().objective.terms[0].term.samples
+        20
+
+    Paper: Mattei and Frellsen, MIWAE, 2019, https://arxiv.org/abs/1812.02633.
+    """
+    return iwae(latent_dim, samples, **settings)
+
+
+def wae(latent_dim: LatentDim = "auto", weight: Weight = 10.0, **settings: Any) -> Recipe:
+    """Return the Wasserstein autoencoder: a deterministic code whose batches look like N(0, I). For sharp samples.
+
+    Example:
+        >>> wae(latent_dim=8).code
+        Deterministic(latent_dim=8, activation='linear', prior='normal')
+
+    Paper: Tolstikhin et al., Wasserstein Auto-Encoders, 2018, https://arxiv.org/abs/1711.01558 (WAE-MMD).
+    """
+    term = WeightedTerm(Discrepancy(), weight)
+    return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
+
+
+def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight = 1.0, **settings: Any) -> Recipe:
+    """Return the InfoVAE: little charge for what a row's code tells, and batches that look like the prior.
+
+    Args:
+        latent_dim: width of the latent.
+        rate: weight of the rate, ``1 - alpha`` in the paper; 0 is the MMD-VAE.
+        weight: of the discrepancy between the batch's codes and N(0, I), ``alpha + lambda - 1`` in the paper; 10 to
+            1000 for images, whose cost is hundreds of nats.
+        **settings: see the module.
+
+    Example:
+        >>> info_vae().objective.weights(1.0)
+        {'rate': 0.1, 'discrepancy': 1.0}
+
+    Paper: Zhao et al., InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019,
+    https://arxiv.org/abs/1706.02262.
+    """
+    terms, own = (WeightedTerm(Rate(), rate), WeightedTerm(Discrepancy(), weight)), ("rate", "weight")
+    return _recipe(Gaussian(latent_dim), *terms, settings=settings, likelihood="auto_density", own=own)
+
+
+def aae(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
+    """Return the adversarial autoencoder: a critic tells its codes from N(0, I) until it no longer can. For samples.
+
+    Example:
+        >>> aae(weight=1.0).objective.weights(1.0)
+        {'latent_adversary': 1.0}
+
+    Paper: Makhzani et al., Adversarial Autoencoders, 2016, https://arxiv.org/abs/1511.05644.
+    """
+    term = WeightedTerm(LatentAdversary(), weight)
+    return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
+
+
+def vae_gan(latent_dim: LatentDim = "auto", weight: Weight = 1.0, **settings: Any) -> Recipe:
+    """Return the VAE with a critic on its rows: likeness in the critic's features, not by pixels alone. For sharpness.
+
+    Args:
+        latent_dim: width of the latent.
+        weight: of the critic's verdict and of the distance in its features together.
+        **settings: see the module.
+
+    Example:
+        >>> vae_gan().objective.weights(1.0)
+        {'rate': 1.0, 'image_adversary': 1.0}
+
+    Paper: Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016,
+    https://arxiv.org/abs/1512.09300 (here the likelihood's cost stays).
+    """
+    terms = (Rate(), WeightedTerm(ImageAdversary(sampled=True), weight))
+    return _recipe(Gaussian(latent_dim), *terms, settings=settings, likelihood="auto_density", own=("weight",))
+
+
+def rae(latent_dim: LatentDim = "auto", weight: Weight = 0.01, slope: Weight = 0.001, **settings: Any) -> Recipe:
+    """Return the regularised autoencoder: short codes and a smooth decoder in place of noise. For smooth maps.
+
+    Nothing makes its codes normal, only short: samples decoded from N(0, I) are rough, until a density is fitted to
+    the codes, as the paper does after training.
+
+    Args:
+        latent_dim: width of the latent.
+        weight: of half the squared length of the code.
+        slope: of the decoder's squared gradient (RAE-GP); `weight_decay` instead of it is the paper's RAE-L2.
+        **settings: see the module.
+
+    Example:
+        >>> rae().objective.weights(1.0)
+        {'latent_norm': 0.01, 'decoder_gradient': 0.001}
+
+    Paper: Ghosh et al., From Variational to Deterministic Autoencoders, 2020, https://arxiv.org/abs/1903.12436.
+    """
+    terms, own = (WeightedTerm(LatentNorm(), weight), WeightedTerm(DecoderGradient(), slope)), ("weight", "slope")
+    return _recipe(Deterministic(latent_dim, prior="normal"), *terms, settings=settings, own=own)
+
+
+def nested(
+    latent_dim: LatentDim = "auto", prefixes: tuple[int, ...] | None = None, weight: Weight = 1.0, **settings: Any
+) -> Recipe:
+    """Return the autoencoder with ordered latents, any first few of which decode. For codes cut to a size afterwards.
+
+    Args:
+        latent_dim: width of the latent.
+        prefixes: numbers of latents that are to decode by themselves; None for 1, 2, 4, ...
+        weight: of their average cost, beside that of the whole code.
+        **settings: see the module.
+
+    Example:
+        >>> nested(latent_dim=32, prefixes=(4, 16)).objective.terms[0].term
+        Nested(prefixes=(4, 16))
+
+    Papers: Rippel et al., Learning Ordered Representations with Nested Dropout, 2014, https://arxiv.org/abs/1402.0915;
+    Paper: Kusupati et al., Matryoshka Representation Learning, 2022, https://arxiv.org/abs/2205.13147.
+    """
+    term, own = WeightedTerm(Nested(prefixes), weight), ("prefixes", "weight")
+    return _recipe(Deterministic(latent_dim), term, settings=settings, own=own)
+
+
 PRESETS: dict[str, Callable[..., Recipe]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
@@ -546,6 +746,16 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "categorical_vae": categorical_vae,
     "vq_vae": vq_vae,
     "fsq": fsq,
+    "beta_tc_vae": beta_tc_vae,
+    "capacity_vae": capacity_vae,
+    "iwae": iwae,
+    "miwae": miwae,
+    "wae": wae,
+    "info_vae": info_vae,
+    "aae": aae,
+    "vae_gan": vae_gan,
+    "rae": rae,
+    "nested": nested,
 }
 
 
