@@ -2,7 +2,8 @@
 
 from isthmus.networks.base import Network, NetworkSpec, Widths
 from isthmus.networks.dense import ACTIVATIONS, Dense, DenseNetwork
+from isthmus.networks.recurrent import Recurrent
 
-NETWORKS: dict[str, type[NetworkSpec]] = {"dense": Dense}
+NETWORKS: dict[str, type[NetworkSpec]] = {"dense": Dense, "recurrent": Recurrent}
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "Dense", "DenseNetwork", "Network", "NetworkSpec", "Widths"]
+__all__ = ["ACTIVATIONS", "NETWORKS", "Dense", "DenseNetwork", "Network", "NetworkSpec", "Recurrent", "Widths"]
