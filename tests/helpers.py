@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +22,8 @@ from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 
 COLUMNS = 6
+# The forms that so many values come in; a recipe is tested on those that its network reads.
+SHAPES: list[tuple[int, ...]] = [(6,), (2, 3), (1, 2, 3)]
 
 
 def rows(
@@ -42,11 +46,14 @@ def rows(
     return x.reshape(count, *shape) if shape else x
 
 
+# Widths of a small network, where a recipe leaves them open.
+SMALL: dict[str, Any] = {"hidden_dims": (8,), "channels": (4,)}
+
+
 def small(recipe: Recipe, **training: Any) -> Recipe:
     """Return the recipe with a small network and a short training."""
     changes: dict[str, Any] = {f"training.{name}": value for name, value in training.items()}
-    if getattr(recipe.network, "hidden_dims", None) == "auto":
-        changes["network.hidden_dims"] = (8,)
+    changes |= {f"network.{k}": v for k, v in SMALL.items() if getattr(recipe.network, k, None) == "auto"}
     if recipe.code.latent_dim == "auto":
         changes["code.latent_dim"] = 3
     return recipe.replace({"training.epochs": 3, "training.batch_size": 32, "training.patience": None, **changes})
@@ -117,7 +124,12 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
 }
 # What a part cannot be made without, or is too large without.
-LEAST: dict[str, Any] = {"hidden_dims": (8, 5), "latent_dim": 3, "parts": (Mask(0.1), GaussianNoise(0.1))}
+LEAST: dict[str, Any] = {
+    "hidden_dims": (8, 5),
+    "channels": (4, 3),
+    "latent_dim": 3,
+    "parts": (Mask(0.1), GaussianNoise(0.1)),
+}
 
 
 def least(cls: type[Any]) -> Any:
@@ -194,14 +206,16 @@ def pick(rng: np.random.Generator, values: list[Any]) -> Any:
     return values[int(rng.integers(len(values)))]
 
 
-def fits(recipe: Recipe) -> bool:
-    """Return whether the parts of the recipe fit each other and data of its likelihood's support."""
-    try:
-        x = rows(support=support_of(recipe))
-        recipe.resolve(Schema.of(x), len(x))
-    except RecipeError:
-        return False
-    return True
+@functools.cache
+def shapes_of(recipe: Recipe) -> list[tuple[int, ...]]:
+    """Return those of `SHAPES` whose rows, of the likelihood's support, the recipe takes; none if its parts misfit."""
+    found = []
+    for shape in SHAPES:
+        x = rows(support=support_of(recipe), shape=shape)
+        with contextlib.suppress(RecipeError):
+            recipe.resolve(Schema.of(x), len(x))
+            found.append(shape)
+    return found
 
 
 def random_recipes(count: int, seed: int = 0) -> Iterator[Recipe]:
@@ -213,7 +227,7 @@ def random_recipes(count: int, seed: int = 0) -> Iterator[Recipe]:
             recipe = random_recipe(rng)
         except RecipeError:
             continue
-        if fits(recipe):
+        if shapes_of(recipe):
             found += 1
             yield recipe
 
@@ -237,7 +251,7 @@ def recipe_around(axis: str, part: Any) -> Recipe:
                     )
                 except RecipeError:
                     continue
-                if fits(recipe):
+                if shapes_of(recipe):
                     return recipe
     raise AssertionError(f"no recipe holds {part}")
 

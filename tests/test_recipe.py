@@ -35,7 +35,7 @@ from isthmus.objectives import (
 from isthmus.presets import PRESETS
 from isthmus.recipe import Recipe, Training
 from isthmus.schema import Schema
-from tests.helpers import PARTS, pick, random_recipe, rows
+from tests.helpers import PARTS, SMALL, pick, random_recipe, rows
 
 
 @st.composite
@@ -364,16 +364,16 @@ def test_corruptions_chain_in_order_and_flatten() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_take_the_settings_that_people_type(name: str) -> None:
+    widths = {k: v for k, v in SMALL.items() if hasattr(presets.get(name).network, k)}
+    assert widths, "a network of no width"
     recipe = PRESETS[name](
-        latent_dim=7, hidden_dims=(11,), epochs=3, batch_size=9, learning_rate=0.5, patience=None, seed=4,
+        latent_dim=7, **widths, epochs=3, batch_size=9, learning_rate=0.5, patience=None, seed=4,
         validation_fraction=0.2, device="cpu", precision="bfloat16", activation="tanh", preprocessing="unit",
         likelihood=BinaryCrossEntropy(),
     )  # fmt: skip
     assert recipe.code.latent_dim == 7 and recipe.preprocessing == "unit" and recipe.likelihood == BinaryCrossEntropy()
-    assert isinstance(recipe.network, Dense) and (recipe.network.hidden_dims, recipe.network.activation) == (
-        (11,),
-        "tanh",
-    )
+    network: Any = recipe.network
+    assert network.activation == "tanh" and all(getattr(network, k) == v for k, v in widths.items())
     training = recipe.training
     assert (training.epochs, training.batch_size, training.learning_rate, training.patience) == (3, 9, 0.5, None)
     assert (training.seed, training.validation_fraction, training.device, training.precision) == (
