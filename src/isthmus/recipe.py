@@ -245,6 +245,7 @@ class Recipe:
             latent=self.code.latent_dim,
             parameters=self.likelihood.parameters,
             condition=schema.condition_dim,
+            support=self.likelihood.support,
         )
 
     def build(self, schema: Schema) -> Composition:

@@ -22,6 +22,8 @@ class Widths:
         latent: width of the latent.
         parameters: numbers that the likelihood needs for each value of a row.
         condition: width of the condition, 0 without one.
+        support: what the likelihood is for, as in its spec: under "unit" and "binary" the first parameter of a value is
+            the logit of its mean, under "real" its mean. For decoders that read their own output.
     """
 
     row: tuple[int, ...]
@@ -29,6 +31,7 @@ class Widths:
     latent: int
     parameters: int = 1
     condition: int = 0
+    support: str = "real"
 
 
 @dataclass(frozen=True)
