@@ -2,8 +2,8 @@
 
 Every preset takes the settings that people type as keyword arguments: `network` ("dense", "conv", ..., or a description
 such as `isthmus.networks.Conv()`) and that network's own settings (`hidden_dims`, `activation`, `normalisation`,
-`dropout`, `residual`, `tied` for the dense one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`,
-`learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
+`dropout`, `residual`, `tied`, `unit_decoder`, `spectral_norm` for the dense one), those of `isthmus.recipe.Training`
+(`epochs`, `batch_size`, `learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def batch_top_k(latent_dim: LatentDim = "auto", k: LatentDim = "auto", **setting
     return _dictionary(BatchTopK(latent_dim, k), WeightedTerm(Auxiliary(), _AUXILIARY), settings=settings, own=("k",))
 
 
-def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
+def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.2, **settings: Any) -> Recipe:
     """Return the sparse dictionary whose entries have learned thresholds, and a price for each entry in use.
 
     Args:
@@ -221,7 +221,7 @@ def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: 
     return _dictionary(JumpReLU(latent_dim), *terms, settings=settings, own=("weight",))
 
 
-def gated(latent_dim: LatentDim = "auto", sparsity: float = 0.1, **settings: Any) -> Recipe:
+def gated(latent_dim: LatentDim = "auto", sparsity: float = 0.5, **settings: Any) -> Recipe:
     """Return the sparse dictionary in which a gate decides what is in use and another path by how much.
 
     Args:
