@@ -226,7 +226,7 @@ def batch_top_k(latent_dim: LatentDim = "auto", k: LatentDim = "auto", **setting
     return _dictionary(BatchTopK(latent_dim, k), WeightedTerm(Auxiliary(), _AUXILIARY), settings=settings, own=("k",))
 
 
-def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
+def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.2, **settings: Any) -> Recipe:
     """Return the sparse dictionary whose entries have learned thresholds, and a price for each entry in use.
 
     Args:
@@ -246,7 +246,7 @@ def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: 
     return _dictionary(JumpReLU(latent_dim), *terms, settings=settings, own=("weight",))
 
 
-def gated(latent_dim: LatentDim = "auto", sparsity: float = 0.1, **settings: Any) -> Recipe:
+def gated(latent_dim: LatentDim = "auto", sparsity: float = 0.5, **settings: Any) -> Recipe:
     """Return the sparse dictionary in which a gate decides what is in use and another path by how much.
 
     Args:
