@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"recipe"},
     {"presets"},
     {"training", "artifact"},
+    {"conditions", "inference"},
     {"estimator"},
     {"applications"},
     {"interface"},

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from isthmus.codes import Deterministic, Draw, Gaussian
+from isthmus.codes import Code, Deterministic, Draw, Gaussian
 from isthmus.codes.base import CodeOutput
 from isthmus.composition import Composition
 from isthmus.corruptions import Mask
@@ -251,7 +251,7 @@ def test_open_latents_limit_what_passes(code: Any, samples: int | None) -> None:
     batch = batch_of(rows(5))
 
     def output(open_latents: int | None) -> CodeOutput:
-        composition.open_latents = open_latents
+        composition.open_latents.fill_(4 if open_latents is None else open_latents)
         return composition.encode(batch, None if samples is None else draw(samples))
 
     everything = output(None)
@@ -266,19 +266,22 @@ def test_open_latents_limit_what_passes(code: Any, samples: int | None) -> None:
 
 
 def test_open_latents_limit_maps_by_their_latent_axis() -> None:
-    class Maps(nn.Module):
+    class Maps(Code):
         """A code of feature maps: (rows, latent, height, width)."""
 
         latent_dim = 3
 
-        def forward(self, features: Tensor, draw: Draw | None = None) -> CodeOutput:
+        def forward(self, features: Tensor, draw: Draw | None = None, pseudo: Tensor | None = None) -> CodeOutput:
             lead = 1 if draw is None else draw.samples
             z = features.view(-1, 3, 2, 2)
             return CodeOutput(z if lead == 1 else z.expand(lead, *z.shape), z)
 
+        def prior(self, *args: Any, **kwargs: Any) -> None:
+            return None
+
     composition = build(Recipe(Dense((7,)), Deterministic(12)), rows()).eval()
-    composition.code = Maps()  # type: ignore[assignment]
-    composition.open_latents = 2
+    composition.code = Maps()
+    composition.open_latents.fill_(2)
     for given in (None, draw(4)):
         output = composition.encode(batch_of(rows(5)), given)
         assert (output.z[..., 2, :, :] == 0).all() and (output.z[..., :2, :, :] != 0).any()

@@ -19,8 +19,8 @@ from isthmus.objectives import (
     SCHEDULES,
     TERMS,
     LikelihoodSpec,
-    Linear,
     Objective,
+    Schedule,
     Term,
     WeightedTerm,
 )
@@ -118,7 +118,7 @@ def _decode_term(value: Any) -> WeightedTerm:
     term = decode_part("objective.terms", Axis(Term, TERMS), data.get("term"))
     weight = data.get("weight", 1.0)
     if isinstance(weight, dict | str):
-        weight = decode_part(f"objective.{term.kind}.weight", Axis(Linear, SCHEDULES), weight)
+        weight = decode_part(f"objective.{term.kind}.weight", Axis(Schedule, SCHEDULES), weight)
     return WeightedTerm(term, weight)
 
 

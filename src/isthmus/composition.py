@@ -6,8 +6,10 @@ objective: the likelihood's cost of x under the parameters, plus weighted terms
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +38,8 @@ class Loss:
 class Composition(nn.Module):
     """An autoencoder: a network, a code, a corruption and an objective's likelihood and terms.
 
-    **Latents that grow.** `open_latents` limits how many latents pass; the others are zero. None opens all. Progressive
-    training raises it on a schedule.
+    **Latents that grow.** `open_latents` is how many latents pass; the others are zero. Progressive training raises it
+    on a schedule.
 
     **Terms with parameters.** `owners` lists every group of parameters that minimises a loss of its own: the
     autoencoder first, then each `OwningTerm`.
@@ -58,7 +60,9 @@ class Composition(nn.Module):
         self.likelihood = likelihood
         self.terms = dict(terms)
         self.owning_terms = nn.ModuleDict({k: term for k, term in terms.items() if isinstance(term, OwningTerm)})
-        self.open_latents: int | None = None
+        self.open_latents: Tensor
+        self.register_buffer("open_latents", torch.tensor(code.latent_dim))
+        self.progress = 1.0
 
     def owners(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
         """Yield ("autoencoder", its parameters), then each term that owns parameters, with them."""
@@ -69,21 +73,62 @@ class Composition(nn.Module):
 
     def encode(self, batch: Batch, draw: Draw | None = None) -> CodeOutput:
         """Return the code's output for the batch as it is; without a draw the deterministic latent."""
-        output: CodeOutput = self.code(self.network.encode(batch.observed()), draw)
-        if self.open_latents is not None:
-            axis = output.z.ndim - output.mean.ndim + 1
-            open_ = torch.arange(output.z.shape[axis], device=output.z.device) < self.open_latents
-            output.z = output.z * open_.view(-1, *[1] * (output.z.ndim - axis - 1))
-            output.mean = output.mean * open_.view(-1, *[1] * (output.mean.ndim - 2))
+        features, skips = self.network.encode_with_skips(batch.observed())
+        output: CodeOutput = self.code(features, draw, self._pseudo_features())
+        output.skips = skips
+        if self._all_open:
+            return output
+        axis = output.z.ndim - output.mean.ndim + 1
+        open_ = torch.arange(output.z.shape[axis], device=output.z.device) < self.open_latents
+        output.z = output.z * open_.view(-1, *[1] * (output.z.ndim - axis - 1))
+        output.mean = output.mean * open_.view(-1, *[1] * (output.mean.ndim - 2))
         return output
 
-    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+    def decode(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> Tensor:
         """Return the likelihood's parameters for latents `(rows, latent, *positions)`.
 
-        The batch gives the condition and, where the network uses it, the target for teacher forcing.
+        The batch gives the condition and, where the network uses it, the target for teacher forcing; `skips` is what
+        the encoder passed on beside the code.
         """
-        parameters: Tensor = self.network.decode(z, batch)
+        parameters: Tensor = self.network.decode(z, batch, skips)
         return parameters
+
+    def draw_prior(self, rows: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """Return latents `(rows, latent, *positions)` drawn from the code's prior; None if it has none."""
+        shape = (rows, self.code.latent_dim, *self.network.positions)
+        z = self.code.prior(shape, generator, self._pseudo_features())
+        if z is None or self._all_open:
+            return z
+        open_ = torch.arange(shape[1], device=z.device) < self.open_latents
+        return z * open_.view(-1, *[1] * (z.ndim - 2))
+
+    def set_progress(self, progress: float, opening: float = 0.0) -> None:
+        """Tell the parts where training is.
+
+        Args:
+            progress: share of the training steps that are done; 1 for validation and for use.
+            opening: share of the steps over which the latents open one after the other, 0 if all are open.
+        """
+        self.progress = progress
+        self.code.progress = progress
+        if opening:
+            share = min(1.0, progress / opening)
+            opened = max(1, math.ceil(share * self.code.latent_dim))
+            self.open_latents.fill_(opened)
+
+    def after_step(self) -> None:
+        """Put weights back where they must be after an optimiser step."""
+        with torch.no_grad():
+            self.network.after_step()
+            self.code.after_step()
+
+    @property
+    def _all_open(self) -> bool:
+        return int(self.open_latents) >= self.code.latent_dim
+
+    def _pseudo_features(self) -> Tensor | None:
+        rows = self.code.pseudo_rows()
+        return None if rows is None else self.network.encode(Batch(rows))
 
     def forward(
         self,
@@ -107,15 +152,29 @@ class Composition(nn.Module):
         samples = code.z.shape[0] if code.z.ndim > code.mean.ndim else 1
         z = code.z.flatten(0, 1) if code.z.ndim > code.mean.ndim else code.z
         repeated = batch.repeat(samples)
-        parameters = self.decode(z, repeated)
-        cost = self.likelihood.cost(parameters, repeated.wanted, repeated.mask)
+        skips = tuple(skip.repeat(samples, *[1] * (skip.ndim - 1)) for skip in code.skips)
+        parameters = self.decode(z, repeated, skips)
+        counted = batch.mask if seen.scored is None else seen.scored
+        if counted is not None and samples > 1:
+            counted = counted.repeat(samples, *[1] * (counted.ndim - 1))
+        cost = self.likelihood.cost(parameters, repeated.wanted, counted)
         if samples > 1:
             cost = cost.view(samples, -1)
 
         def encode(x: Tensor) -> Tensor:
             return self.encode(seen.replace(x=x)).mean
 
-        return Forward(batch, seen, code, parameters, cost, encode)
+        return Forward(
+            batch,
+            seen,
+            code,
+            parameters,
+            cost,
+            encode,
+            partial(self.decode, batch=batch, skips=code.skips),
+            self.likelihood,
+            self.progress,
+        )
 
     def loss(self, forward: Forward, weights: Mapping[str, float]) -> Loss:
         """Return the cost plus ``weight * term`` over the terms, averaged over the rows of the batch."""
@@ -152,9 +211,15 @@ class Composition(nn.Module):
         """
         self._check_support(batch.observed().wanted)
         features = self.network.calibrate_encoder(batch, self.code.features_std)
-        self.network.calibrate_decoder(self.code(features, Draw()).z, batch)
+        self.code.initialise(batch.x, features)
+        _, skips = self.network.encode_with_skips(batch)
+        self.network.calibrate_decoder(self.code(features, Draw(), self._pseudo_features()).z, batch, skips)
         wanted = batch.wanted
-        self.network.set_output_bias(self.likelihood.output_bias(wanted.mean(0), wanted.var(0, correction=0)))
+        seen = torch.ones_like(wanted) if batch.mask is None else batch.mask.to(wanted.dtype)
+        count = seen.sum(0).clamp_min(1.0)
+        mean = (wanted * seen).sum(0) / count
+        variance = ((wanted - mean).square() * seen).sum(0) / count
+        self.network.set_output_bias(self.likelihood.output_bias(mean, variance))
 
     def _check_support(self, wanted: Tensor) -> None:
         outside = (~self.likelihood.inside(wanted)).flatten(1)

@@ -24,6 +24,10 @@ class Corruption(ABC):
 
     kind: ClassVar[str]
 
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        """Return why rows of a shape cannot be corrupted so, with advice; None if they can."""
+        return None
+
     @abstractmethod
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the corrupted values `(rows, *shape)`; `x` itself is left alone."""
@@ -175,10 +179,16 @@ class Chain(Corruption):
     def steps(self) -> tuple[Corruption, ...]:
         return tuple(step for part in self.parts for step in part.steps)
 
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        return next((why for part in self.parts if (why := part.misfit(row)) is not None), None)
+
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self(Batch(x), generator).x
+
+    def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         for part in self.parts:
-            x = part.corrupt(x, generator)
-        return x
+            batch = part(batch, generator)
+        return batch
 
 
 CORRUPTIONS: dict[str, type[Corruption]] = {

@@ -1,8 +1,9 @@
 """Named methods: each a short function that returns a recipe.
 
-Every preset takes the settings that people type as keyword arguments: those of `isthmus.networks.Dense` (`hidden_dims`,
-`activation`, `normalisation`, `dropout`, `residual`, `tied`), those of `isthmus.recipe.Training` (`epochs`,
-`batch_size`, `learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
+Every preset takes the settings that people type as keyword arguments: `network` ("dense", "conv", ..., or a description
+such as `isthmus.networks.Conv()`) and that network's own settings (`hidden_dims`, `activation`, `normalisation`,
+`dropout`, `residual`, `tied` for the dense one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`,
+`learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
-from isthmus.codes import CodeSpec, Deterministic, Gaussian
+from isthmus.codec import AXES, decode_part
+from isthmus.codes import BatchTopK, CodeSpec, Deterministic, Gated, Gaussian, JumpReLU, TopK
 from isthmus.corruptions import Corruption, GaussianNoise
 from isthmus.errors import RecipeError, check_choice, unknown_name
-from isthmus.networks import Dense
+from isthmus.networks import Dense, NetworkSpec
 from isthmus.objectives import (
+    L0,
     LIKELIHOODS,
+    Auxiliary,
     Contraction,
+    Gate,
     LikelihoodSpec,
     Linear,
     Objective,
     Rate,
     Sparsity,
     SparsityTarget,
+    SquaredError,
     Term,
     Weight,
     WeightedTerm,
@@ -33,7 +39,11 @@ from isthmus.recipe import Recipe, Training
 LatentDim = int | Literal["auto"]
 LikelihoodChoice = LikelihoodSpec | Literal["auto_error", "auto_density"]
 
-_NETWORK = [field.name for field in dataclasses.fields(Dense)]
+# A dictionary: one linear layer on each side, whose decoder columns are the directions that the latents stand for.
+_DICTIONARY = Dense(hidden_dims=(), unit_decoder=True)
+# The weight of the auxiliary term in Gao et al. 2024.
+_AUXILIARY = 1.0 / 32.0
+
 _TRAINING = [field.name for field in dataclasses.fields(Training)]
 
 
@@ -44,11 +54,15 @@ def _recipe(
     likelihood: LikelihoodChoice = "auto_error",
     corruption: Corruption | None = None,
     own: tuple[str, ...] = (),
+    network: str | NetworkSpec = "dense",
 ) -> Recipe:
     """Deal the keyword arguments of a preset to the parts they belong to."""
+    network = settings.get("network", network)
+    chosen_network: Any = decode_part("network", AXES["network"], network)
+    of_network = [field.name for field in dataclasses.fields(chosen_network)]
     for name in settings:
-        if name not in (*_NETWORK, *_TRAINING, "preprocessing", "likelihood"):
-            valid = ["latent_dim", *own, *_NETWORK, *_TRAINING, "preprocessing", "likelihood"]
+        if name not in (*of_network, *_TRAINING, "network", "preprocessing", "likelihood"):
+            valid = ["latent_dim", *own, "network", *of_network, *_TRAINING, "preprocessing", "likelihood"]
             raise RecipeError(unknown_name("setting", name, valid))
     chosen = settings.get("likelihood", likelihood)
     if isinstance(chosen, str) and chosen in LIKELIHOODS:
@@ -57,7 +71,9 @@ def _recipe(
     for term in terms:
         objective = objective + term
     return Recipe(
-        network=Dense(**{name: settings[name] for name in _NETWORK if name in settings}),
+        network=dataclasses.replace(
+            chosen_network, **{name: settings[name] for name in of_network if name in settings}
+        ),
         code=code,
         corruption=corruption,
         objective=objective,
@@ -143,6 +159,87 @@ def sparse(latent_dim: LatentDim = "auto", penalty: str = "l1", **settings: Any)
     return (sparse_l1 if penalty == "l1" else sparse_kl)(latent_dim, **settings)
 
 
+def _dictionary(code: CodeSpec, *terms: WeightedTerm, settings: dict[str, Any], own: tuple[str, ...]) -> Recipe:
+    """Return a sparse dictionary: one linear layer on each side and, unless told otherwise, a linear squared error."""
+    likelihood, network = SquaredError("linear"), _DICTIONARY
+    return _recipe(code, *terms, settings=settings, likelihood=likelihood, own=own, network=network)
+
+
+def top_k(latent_dim: LatentDim = "auto", k: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the sparse dictionary of which each row uses exactly k entries. For features that can be read.
+
+    One linear layer on each side, decoder columns of norm 1, squared error, and an auxiliary loss for dead latents.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        k: entries for each row; "auto" is a sixteenth of the latents, from 1 to 32.
+        **settings: see the module.
+
+    Example:
+        >>> top_k(latent_dim=64, k=4).objective.weights(1.0)
+        {'auxiliary': 0.03125}
+
+    Paper: Gao et al., Scaling and evaluating sparse autoencoders, 2024, https://arxiv.org/abs/2406.04093.
+    """
+    return _dictionary(TopK(latent_dim, k), WeightedTerm(Auxiliary(), _AUXILIARY), settings=settings, own=("k",))
+
+
+def batch_top_k(latent_dim: LatentDim = "auto", k: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the sparse dictionary of which rows use k entries on average, and each as many as it needs.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        k: entries for each row on average; "auto" is a sixteenth of the latents, from 1 to 32.
+        **settings: see the module.
+
+    Example:
+        >>> batch_top_k(latent_dim=64, k=4).code
+        BatchTopK(latent_dim=64, k=4, dead_after='auto')
+
+    Paper: Bussmann et al., BatchTopK Sparse Autoencoders, 2024, https://arxiv.org/abs/2412.06410.
+    """
+    return _dictionary(BatchTopK(latent_dim, k), WeightedTerm(Auxiliary(), _AUXILIARY), settings=settings, own=("k",))
+
+
+def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
+    """Return the sparse dictionary whose entries have learned thresholds, and a price for each entry in use.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        weight: what an active entry costs, in the units of the squared error: one pays for itself above the square
+            root of the weight.
+        **settings: see the module.
+
+    Example:
+        >>> jump_relu(latent_dim=64, weight=0.5).objective.weights(1.0)
+        {'l0': 0.5, 'auxiliary': 0.03125}
+
+    Paper: Rajamanoharan et al., Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders,
+    2024, https://arxiv.org/abs/2407.14435.
+    """
+    terms = WeightedTerm(L0(), weight), WeightedTerm(Auxiliary(), _AUXILIARY)
+    return _dictionary(JumpReLU(latent_dim), *terms, settings=settings, own=("weight",))
+
+
+def gated(latent_dim: LatentDim = "auto", sparsity: float = 0.1, **settings: Any) -> Recipe:
+    """Return the sparse dictionary in which a gate decides what is in use and another path by how much.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        sparsity: the weight of the L1 norm of the open gates.
+        **settings: see the module.
+
+    Example:
+        >>> gated(latent_dim=64, sparsity=0.2).objective.terms[0].term
+        Gate(sparsity=0.2)
+
+    Paper: Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024,
+    https://arxiv.org/abs/2404.16014.
+    """
+    terms = WeightedTerm(Gate(sparsity), 1.0), WeightedTerm(Auxiliary(), _AUXILIARY)
+    return _dictionary(Gated(latent_dim), *terms, settings=settings, own=("sparsity",))
+
+
 def contractive(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
     """Return the contractive autoencoder: the code is to change little when the row does. For robust features.
 
@@ -189,15 +286,34 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
     return _recipe(Gaussian(latent_dim), term, settings=settings, likelihood="auto_density", own=own)
 
 
+def cvae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the conditional VAE: encoder and decoder are told a label or numbers. For samples of a chosen class.
+
+    Fit it with ``Autoencoder(presets.cvae()).fit(X, condition=labels)`` and draw with ``sample(10, condition=label)``.
+
+    Example:
+        >>> cvae(latent_dim=8).conditional
+        True
+
+    Paper: Sohn et al., Learning Structured Output Representation using Deep Conditional Generative Models, 2015.
+    """
+    return dataclasses.replace(vae(latent_dim, **settings), conditional=True)
+
+
 PRESETS: dict[str, Callable[..., Recipe]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
     "sparse": sparse,
     "sparse_l1": sparse_l1,
     "sparse_kl": sparse_kl,
+    "top_k": top_k,
+    "batch_top_k": batch_top_k,
+    "jump_relu": jump_relu,
+    "gated": gated,
     "contractive": contractive,
     "vae": vae,
     "beta_vae": beta_vae,
+    "cvae": cvae,
 }
 
 

@@ -22,6 +22,7 @@ from isthmus.objectives import (
     LikelihoodSpec,
     Normal,
     Objective,
+    Shapes,
     SquaredError,
 )
 from isthmus.schema import Schema
@@ -43,6 +44,9 @@ class Training:
         betas: Adam's decay rates of the first and second moment.
         weight_decay: decoupled weight decay (AdamW), on matrices only.
         clip: a step's gradient norm is limited to this many times its running average; None (null) for no limit.
+        opening: share of the steps over which the latents open one after the other (progressive training); 0 has all
+            of them open from the start.
+        pretraining: epochs of greedy layer-wise pretraining for each hidden layer; 0 for none.
         validation_fraction: share of the rows held out for early stopping and model selection.
         patience: epochs without a better validation loss after which training stops; None (null) to never stop.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N", "mps".
@@ -61,6 +65,8 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.97)
     weight_decay: float = 0.0
     clip: float | None = 2.0
+    opening: float = 0.0
+    pretraining: int = 0
     validation_fraction: float = 0.1
     patience: int | None = 20
     device: str = "auto"
@@ -85,6 +91,8 @@ class Training:
         check_number("training.weight_decay", self.weight_decay, 0.0, 1.0)
         if self.clip is not None:
             check_number("training.clip", self.clip, 0.0, open_low=True)
+        check_number("training.opening", self.opening, 0.0, 1.0)
+        check_integer("training.pretraining", self.pretraining, 0)
         check_number("training.validation_fraction", self.validation_fraction, 0.0, 0.9)
         if self.patience is not None:
             check_integer("training.patience", self.patience)
@@ -112,6 +120,9 @@ class Recipe:
         code: what passes the bottleneck.
         corruption: what the encoder sees instead of x in training; None for x itself.
         objective: what is minimised.
+        missing: "refuse" rows with missing values (NaN), or "mask" them: the encoder sees zero there and the
+            likelihood leaves them out.
+        conditional: whether encoder and decoder must be told something beside the row, such as its class.
         preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
             8- and 16-bit integers and values in [0, 1], else "standard"; and "none" for a likelihood of counts,
             categories or mixed columns, which have their own units.
@@ -136,6 +147,8 @@ class Recipe:
     objective: Objective = field(default_factory=Objective)
     preprocessing: str = "auto"
     training: Training = field(default_factory=Training)
+    missing: str = "refuse"
+    conditional: bool = False
 
     def __post_init__(self) -> None:
         for name, axis in AXES.items():
@@ -148,6 +161,8 @@ class Recipe:
         if not isinstance(self.training, Training):
             raise RecipeError("training: " + explain("a Training", repr(self.training), "Training()"))
         check_choice("preprocessing", self.preprocessing, ["auto", *SCALINGS])
+        check_choice("missing", self.missing, ["refuse", "mask"])
+        check_choice("conditional", self.conditional, [False, True])
         self.check()
 
     def check(self) -> None:
@@ -155,9 +170,10 @@ class Recipe:
         provided = {*self.network.provides, *self.code.provides}
         if isinstance(self.objective.likelihood, LikelihoodSpec):
             provided |= self.objective.likelihood.provides
+        provided -= self.code.breaks
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
         users = [(f"the term {w.term.kind!r}", w.term.needs, w.term.advice) for w in self.objective.terms]
-        users += [(network, self.network.needs, "use another network"), (code, self.code.needs, "use another code")]
+        users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
         for user, needs, advice in users:
             for need in sorted(needs - provided):
                 raise RecipeError(f"{user} needs {need!r}, which neither {network} nor {code} provides here; {advice}")
@@ -172,19 +188,19 @@ class Recipe:
         Raises:
             RecipeError: if the parts do not fit each other, or the data.
         """
+        if self.conditional and not schema.condition_dim:
+            raise RecipeError(
+                "this recipe is conditional: "
+                + explain("a condition", "none", "fit(X, condition=labels), or --condition")
+            )
         preprocessing = self.preprocessing
         if preprocessing == "auto":
             preprocessing = _auto_preprocessing(self.objective.likelihood, schema)
-        code = self.code
-        if code.latent_dim == "auto":
-            size = min(max(2, min(32, round(schema.width / 12))), schema.width)
-            code = dataclasses.replace(code, latent_dim=size)  # type: ignore[type-var]
-        network = self.network
-        if isinstance(network, Dense) and network.hidden_dims == "auto":
-            network = dataclasses.replace(network, hidden_dims=(512, 256) if schema.width >= 128 else (128, 64))
+        code = self.code.resolve(schema.shape, rows)
+        network = self.network.resolve(schema.shape, rows)
         unit = _is_unit(preprocessing, schema)
         likelihood = _resolve_likelihood(self.objective.likelihood, unit=unit).resolve(schema)
-        unsupported = likelihood.misfit(schema, preprocessing)
+        unsupported = likelihood.unsupported(schema, preprocessing)
         if unsupported is not None:
             raise RecipeError(unsupported)
         resolved = dataclasses.replace(
@@ -195,11 +211,17 @@ class Recipe:
             preprocessing=preprocessing,
             training=_resolve_training(self.training, rows),
         )
-        _check_batches(resolved.training, rows, network)
-        misfit = network.misfit(resolved.widths(schema))
-        if misfit is not None:
-            raise RecipeError(misfit)
+        resolved._check_misfits(schema)
+        _check_batches(resolved, rows)
         return resolved
+
+    def _check_misfits(self, schema: Schema) -> None:
+        parts = [self.code, self.likelihood, self.corruption, *(w.term for w in self.objective.terms)]
+        reasons = [self.network.misfit(self.widths(schema))]
+        reasons += [part.misfit(schema.shape) for part in parts if part is not None]
+        for why in reasons:
+            if why is not None:
+                raise RecipeError(why)
 
     @property
     def likelihood(self) -> LikelihoodSpec:
@@ -223,12 +245,14 @@ class Recipe:
     def build(self, schema: Schema) -> Composition:
         """Return the composition of a resolved recipe, initialised from torch's generator."""
         widths = self.widths(schema)
+        network = self.network.build(widths)
+        shapes = Shapes((widths.latent, *network.positions), schema.shape)
         return Composition(
-            network=self.network.build(widths),
-            code=self.code.build(),
+            network=network,
+            code=self.code.build(schema.shape),
             corruption=self.corruption,
             likelihood=self.likelihood.build(schema.shape),
-            terms={w.term.kind: w.term.build(widths.latent, schema.shape) for w in self.objective.terms},
+            terms={w.term.kind: w.term.build(shapes) for w in self.objective.terms},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -361,8 +385,9 @@ def _resolve_training(training: Training, rows: int) -> Training:
     return dataclasses.replace(training, batch_size=batch_size, epochs=epochs)
 
 
-def _check_batches(training: Training, rows: int, network: NetworkSpec) -> None:
-    smallest = rows // -(-rows // int(training.batch_size))
+def _check_batches(recipe: Recipe, rows: int) -> None:
+    network = recipe.network
+    smallest = rows // -(-rows // int(recipe.training.batch_size))
     if smallest < network.minimum_batch:
         raise RecipeError(
             f"network.normalisation={getattr(network, 'normalisation', None)}: "
@@ -370,3 +395,7 @@ def _check_batches(training: Training, rows: int, network: NetworkSpec) -> None:
                 f"batches of {network.minimum_batch} rows or more", f"{smallest}", "layer normalisation, or more rows"
             )
         )
+    for term in (weighted.term for weighted in recipe.objective.terms):
+        if smallest < term.minimum_batch:
+            wanted = f"batches of {term.minimum_batch} rows or more, which the term {term.kind!r} needs"
+            raise RecipeError("training.batch_size: " + explain(wanted, f"{smallest}", "a larger one, or more rows"))

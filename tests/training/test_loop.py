@@ -27,6 +27,7 @@ from isthmus.objectives import (
     OwningTerm,
     Rate,
     Reconstruction,
+    Shapes,
     SquaredError,
     Term,
     WeightedTerm,
@@ -88,9 +89,9 @@ class Adversary(Term):
     def __call__(self, forward: Forward) -> Tensor:
         raise AssertionError("a term that owns parameters is built before it is used")
 
-    def build(self, latent_dim: int, row: tuple[int, ...]) -> Callable[[Forward], Tensor]:
-        assert row == X.shape[1:]
-        return AdversaryTerm(latent_dim)
+    def build(self, shapes: Shapes) -> Callable[[Forward], Tensor]:
+        assert shapes.row == X.shape[1:]
+        return AdversaryTerm(shapes.latent[0])
 
 
 def adversarial(weight: Any = 0.5, **changes: Any) -> Recipe:

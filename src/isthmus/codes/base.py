@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Set
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,19 @@ def _hashed_normal(keys: Tensor, samples: int, like: Tensor) -> Tensor:
     return noise.view(len(keys), samples, *like.shape[1:]).transpose(0, 1)
 
 
+class Density(Protocol):
+    """A density over latents: a posterior q(z|x), one for each row, or the prior p(z)."""
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return the log-density in nats, summed over latents and positions.
+
+        `z` is `(*samples, rows, latent, *positions)`, the result `(*samples, rows)`.
+        """
+
+    def detached(self) -> Density:
+        """Return the same density without gradients to its parameters (the gradient by `z` stays)."""
+
+
 @dataclass(slots=True)
 class CodeOutput:
     """What a code returns.
@@ -77,38 +91,89 @@ class CodeOutput:
         z: `(rows, latent, *positions)`, or `(samples, rows, latent, *positions)` for several samples.
         mean: `(rows, latent, *positions)`, the deterministic latent.
         quantities: unweighted quantities by name, never multiplied by a coefficient: `kl` is `(rows, latent,
-            *positions)` in nats. Only the objective has coefficients and schedules.
+            *positions)` in nats, or `(rows, 1)` where only the sum over latents is known. Only the objective has
+            coefficients and schedules.
         indices: `(rows, *positions)` of a quantised code.
+        posterior: q(z|x) of a variational code.
+        prior: p(z) of a variational code.
+        skips: what the network passes to the decoder beside the code; set by the composition.
     """
 
     z: Tensor
     mean: Tensor
     quantities: dict[str, Tensor] = field(default_factory=dict)
     indices: Tensor | None = None
+    posterior: Density | None = None
+    prior: Density | None = None
+    skips: tuple[Tensor, ...] = ()
 
 
 class Code(nn.Module, ABC):
-    """Features in, latents out."""
+    """Features in, latents out.
+
+    Attributes:
+        latent_dim: width of the latent.
+        features_std: standard deviation of the features that training starts from.
+        progress: share of the training steps that are done, which the loop sets, for codes that anneal.
+    """
 
     latent_dim: int
     features_std: float = 0.5
-    """Standard deviation of the features that training starts from."""
+    progress: float = 1.0
 
     @abstractmethod
-    def forward(self, features: Tensor, draw: Draw | None = None) -> CodeOutput:
-        """Return the latents for features `(rows, features, *positions)`; without a draw the deterministic ones."""
+    def forward(self, features: Tensor, draw: Draw | None = None, pseudo: Tensor | None = None) -> CodeOutput:
+        """Return the latents for features `(rows, features, *positions)`; without a draw the deterministic ones.
+
+        Args:
+            features: of the rows.
+            draw: how a stochastic code is sampled.
+            pseudo: features of `pseudo_rows`, for a code that has any.
+        """
 
     @abstractmethod
-    def prior(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor | None:
-        """Return latents of `shape` drawn from the prior; None if the code has no prior to draw from."""
+    def prior(
+        self, shape: tuple[int, ...], generator: torch.Generator | None = None, pseudo: Tensor | None = None
+    ) -> Tensor | None:
+        """Return latents `(rows, latent, *positions)` drawn from the prior; None if there is none to draw from."""
+
+    def pseudo_rows(self) -> Tensor | None:
+        """Return learned rows `(components, *row)` for a prior that is a mixture of their posteriors, else None.
+
+        The composition encodes them and gives `forward` and `prior` their features.
+        """
+        return None
+
+    def initialise(self, x: Tensor, features: Tensor) -> None:
+        """Set what the code learns by some training rows and their features, before the first step."""
+
+    def after_step(self) -> None:
+        """Put the code's weights back where they must be after an optimiser step."""
 
 
 class CodeSpec(ABC):
-    """The frozen description of a code, as it stands in a recipe (see `NetworkSpec` for `needs` and `provides`)."""
+    """The frozen description of a code, as it stands in a recipe (see `NetworkSpec` for `needs` and `provides`).
+
+    Attributes:
+        breaks: properties that the code takes away from what the other parts provide, such as `independent_rows`.
+    """
 
     kind: ClassVar[str]
     latent_dim: int | Literal["auto"]
     needs: Set[str] = frozenset()
+    breaks: Set[str] = frozenset()
+    advice: ClassVar[str] = "use another code"
+
+    def resolve(self, row: tuple[int, ...], rows: int) -> Self:
+        """Return the description with every "auto" answered: a twelfth of the row's values, from 2 to 32."""
+        if self.latent_dim != "auto":
+            return self
+        width = math.prod(row)
+        return replace(self, latent_dim=min(max(2, min(32, round(width / 12))), width))  # type: ignore[type-var]
+
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        """Return why this code cannot be built for rows of a shape, with advice; None if it can."""
+        return None
 
     @property
     @abstractmethod
@@ -120,5 +185,5 @@ class CodeSpec(ABC):
         """Width of the features that the code reads."""
 
     @abstractmethod
-    def build(self) -> Code:
-        """Return the code."""
+    def build(self, row: tuple[int, ...] = ()) -> Code:
+        """Return the code for rows of a shape."""

@@ -54,7 +54,7 @@ class Deterministic(CodeSpec):
     def features(self) -> int:
         return int(self.latent_dim)
 
-    def build(self) -> DeterministicCode:
+    def build(self, row: tuple[int, ...] = ()) -> DeterministicCode:
         return DeterministicCode(int(self.latent_dim), self.activation)
 
 
@@ -66,11 +66,13 @@ class DeterministicCode(Code):
         self.latent_dim = latent_dim
         self.activation = LATENT_ACTIVATIONS[activation]
 
-    def forward(self, features: Tensor, draw: Draw | None = None) -> CodeOutput:
+    def forward(self, features: Tensor, draw: Draw | None = None, pseudo: Tensor | None = None) -> CodeOutput:
         z = self.activation(features)
         if draw is not None and draw.samples > 1:
             return CodeOutput(z.expand(draw.samples, *z.shape), z)
         return CodeOutput(z, z)
 
-    def prior(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor | None:
+    def prior(
+        self, shape: tuple[int, ...], generator: torch.Generator | None = None, pseudo: Tensor | None = None
+    ) -> Tensor | None:
         return None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw
+from isthmus.codes.densities import DiagonalNormal, StandardNormal
 from isthmus.errors import check_integer
 
 # exp() of these neither under- nor overflows in float32, and no useful posterior lies outside.
@@ -34,6 +35,8 @@ class Gaussian(CodeSpec):
     """
 
     kind: ClassVar[str] = "gaussian"
+    needs: ClassVar[Set[str]] = frozenset({"bottleneck"})  # type: ignore[misc]
+    advice: ClassVar[str] = "set network.skips=false, or use a deterministic code"
     latent_dim: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
@@ -42,12 +45,12 @@ class Gaussian(CodeSpec):
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset({"kl"})
+        return frozenset({"kl", "posterior", "diagonal_posterior"})
 
     def features(self) -> int:
         return 2 * int(self.latent_dim)
 
-    def build(self) -> GaussianCode:
+    def build(self, row: tuple[int, ...] = ()) -> GaussianCode:
         return GaussianCode(int(self.latent_dim))
 
 
@@ -60,13 +63,16 @@ class GaussianCode(Code):
         super().__init__()
         self.latent_dim = latent_dim
 
-    def forward(self, features: Tensor, draw: Draw | None = None) -> CodeOutput:
+    def forward(self, features: Tensor, draw: Draw | None = None, pseudo: Tensor | None = None) -> CodeOutput:
         mean, log_variance = features.chunk(2, 1)
         log_variance = log_variance.clamp(*LOG_VARIANCE_RANGE)
         variance = log_variance.exp()
         kl = 0.5 * (mean.square() + variance - log_variance - 1.0)
         z = mean if draw is None else mean + variance.sqrt() * draw.normal(mean)
-        return CodeOutput(z, mean, {"kl": kl, "log_variance": log_variance})
+        posterior, prior = DiagonalNormal(mean, log_variance), StandardNormal(mean.ndim - 1)
+        return CodeOutput(z, mean, {"kl": kl, "log_variance": log_variance}, posterior=posterior, prior=prior)
 
-    def prior(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor | None:
+    def prior(
+        self, shape: tuple[int, ...], generator: torch.Generator | None = None, pseudo: Tensor | None = None
+    ) -> Tensor | None:
         return torch.randn(*shape, generator=generator)

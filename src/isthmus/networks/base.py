@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -41,17 +41,33 @@ class Network(nn.Module, ABC):
     * **Missing values and unequal lengths** come as `batch.mask`; `batch.x` is zero there.
     * **A condition** comes as `batch.condition` to both `encode` and `decode`.
     * **Teacher forcing**: `decode` gets the batch, and may read `batch.wanted` while `self.training`.
+    * **Skips**: what passes from encoder to decoder beside the code comes from `encode_with_skips` and goes to
+      `decode`. A network that has any does not provide `bottleneck`.
     * **Layer-wise pretraining**: blocks on both sides are numbered from the data inwards, so that the weights of a
       shallow network load into a deeper one by name.
+
+    Attributes:
+        parameters_per_value: numbers that `decode` gives for each value of a row, `Widths.parameters`.
+        positions: shape of the latent after its axis 1: () for a vector, `(height, width)` for feature maps.
     """
+
+    parameters_per_value: int
+    positions: tuple[int, ...] = ()
 
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:
         """Return features `(rows, features, *positions)`."""
 
+    def encode_with_skips(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the features, and what the decoder is to see beside the code, each `(rows, ...)`."""
+        return self.encode(batch), ()
+
     @abstractmethod
-    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+    def decode(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> Tensor:
         """Return the likelihood's parameters `(rows, parameters, *row)` for latents `(rows, latent, *positions)`."""
+
+    def after_step(self) -> None:
+        """Put the weights back where they must be after an optimiser step, such as columns of norm one."""
 
     def calibrate_encoder(self, batch: Batch, std: float) -> Tensor:
         """Set the encoder's initial weights by the data and return the features of the batch.
@@ -61,7 +77,7 @@ class Network(nn.Module, ABC):
         """
         return self.encode(batch)
 
-    def calibrate_decoder(self, z: Tensor, batch: Batch) -> None:
+    def calibrate_decoder(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> None:
         """Set the decoder's initial weights by latents of the batch, as `calibrate_encoder` does the encoder's."""
 
     @abstractmethod
@@ -73,11 +89,17 @@ class NetworkSpec(ABC):
     """The frozen description of a network, as it stands in a recipe.
 
     `needs` and `provides` are the compatibility system: a part that needs a property no other part provides is refused
-    when the recipe is checked. A network provides `independent_rows` when a row's output never depends on other rows.
+    when the recipe is checked. A network provides `independent_rows` when a row's output never depends on other rows,
+    and `bottleneck` when all that the decoder learns of a row passes through the code.
     """
 
     kind: ClassVar[str]
     needs: Set[str] = frozenset()
+    advice: ClassVar[str] = "use another network"
+
+    def resolve(self, row: tuple[int, ...], rows: int) -> Self:
+        """Return the description with every "auto" answered for rows of a shape, of which there are `rows`."""
+        return self
 
     @property
     def minimum_batch(self) -> int:

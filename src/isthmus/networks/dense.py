@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,14 @@ class Dense(NetworkSpec):
         dropout: probability that a hidden unit is dropped in training.
         residual: whether hidden layers have shortcuts.
         tied: whether each decoder layer uses the transpose of its encoder layer's weights (biases are its own).
+        unit_decoder: whether each latent's direction, its column in the decoder's first layer, has norm 1: divided by
+            its norm at the start and after each step. So a latent's size is a length in the decoder's first layer, and
+            a penalty on latents cannot be escaped by small latents and large weights. Without hidden layers, and with
+            as many features as latents, directions start as the transpose of the encoder's weights (Gao et al. 2024,
+            https://arxiv.org/abs/2406.04093).
+        spectral_norm: limit on the largest singular value of each decoder layer's weights (those of shortcuts left
+            aside), by division after each step; None (null) for no limit. The value is a power iteration's, kept from
+            step to step (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
 
     Raises:
         RecipeError: for a value out of range.
@@ -69,6 +77,8 @@ class Dense(NetworkSpec):
     dropout: float = 0.0
     residual: bool = False
     tied: bool = False
+    unit_decoder: bool = False
+    spectral_norm: float | None = None
 
     def __post_init__(self) -> None:
         if self.hidden_dims != "auto":
@@ -85,6 +95,9 @@ class Dense(NetworkSpec):
         check_number("network.dropout", self.dropout, 0.0, 0.95)
         check_choice("network.residual", self.residual, [False, True])
         check_choice("network.tied", self.tied, [False, True])
+        check_choice("network.unit_decoder", self.unit_decoder, [False, True])
+        if self.spectral_norm is not None:
+            check_number("network.spectral_norm", self.spectral_norm, 0.0, open_low=True)
 
     @property
     def minimum_batch(self) -> int:
@@ -92,7 +105,12 @@ class Dense(NetworkSpec):
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset() if self.normalisation == "batch" else frozenset({"independent_rows"})
+        return frozenset({"bottleneck"}) | (frozenset() if self.normalisation == "batch" else {"independent_rows"})
+
+    def resolve(self, row: tuple[int, ...], rows: int) -> Self:
+        if self.hidden_dims != "auto":
+            return self
+        return replace(self, hidden_dims=(512, 256) if math.prod(row) >= 128 else (128, 64))
 
     def misfit(self, widths: Widths) -> str | None:
         if self.tied and widths.features != widths.latent:
@@ -107,6 +125,16 @@ class Dense(NetworkSpec):
             )
         if self.tied and self.residual:
             return "tied weights and residual shortcuts exclude each other; try network.residual=false"
+        if self.tied and (self.unit_decoder or self.spectral_norm is not None):
+            return (
+                "tied weights are the encoder's, which a limit on the decoder's would change too; "
+                "try network.tied=false, or network.unit_decoder=false and network.spectral_norm=null"
+            )
+        if self.unit_decoder and self.spectral_norm is not None:
+            return (
+                "columns of norm 1 and a limit on the largest singular value exclude each other; "
+                "try network.spectral_norm=null"
+            )
         return None
 
     def build(self, widths: Widths) -> DenseNetwork:
@@ -118,7 +146,16 @@ class Dense(NetworkSpec):
 class Block(nn.Module):
     """One layer: linear, then (in hidden layers) normalisation, activation, dropout and the shortcut."""
 
-    def __init__(self, spec: Dense, inputs: int, outputs: int, *, hidden: bool, tied_to: Block | None = None) -> None:
+    def __init__(
+        self,
+        spec: Dense,
+        inputs: int,
+        outputs: int,
+        *,
+        hidden: bool,
+        tied_to: Block | None = None,
+        limited: bool = False,
+    ) -> None:
         super().__init__()
         self.tied_to: tuple[Block, ...] = () if tied_to is None else (tied_to,)  # a tuple hides it from the module tree
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -129,6 +166,9 @@ class Block(nn.Module):
         self.activation: Callable[[Tensor], Tensor] | None = None
         self.dropout = 0.0
         self.shortcut: nn.Linear | None = None
+        self.left_singular: Tensor
+        if limited:
+            self.register_buffer("left_singular", F.normalize(torch.randn(outputs), dim=0))
         self.residual = hidden and spec.residual
         if hidden:
             self.activation = ACTIVATIONS[spec.activation]
@@ -158,6 +198,16 @@ class Block(nn.Module):
         self.weight.mul_(scale)
         self.bias.copy_(-mean * scale)
 
+    def limit_spectral_norm(self, limit: float, iterations: int) -> None:
+        """Divide the weights by ``max(1, sigma / limit)``, sigma being their largest singular value."""
+        left = self.left_singular
+        for _ in range(iterations):
+            right = F.normalize(left @ self.weight, dim=0)
+            left = F.normalize(self.weight @ right, dim=0)
+        self.left_singular.copy_(left)
+        sigma = left @ self.weight @ right
+        self.weight.div_((sigma / limit).clamp_min(1.0))
+
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         weight = self.tied_to[0].weight.t() if self.tied_to else self.weight
         h = _linear(x, weight, self.bias, self.training)
@@ -173,6 +223,10 @@ class Block(nn.Module):
             h = h + (x if self.shortcut is None else _linear(x, self.shortcut.weight, None, self.training))
         return h
 
+
+# A step moves the weights little, so the last step's vector is nearly right; the first one is random.
+_POWER_ITERATIONS = 2
+_FIRST_POWER_ITERATIONS = 100
 
 # Products with fewer columns go to kernels that add up in another order in every fourth row (seen in MKL: 2 to 11).
 _COLUMNS_OF_ONE_ORDER = 16
@@ -210,6 +264,7 @@ class DenseNetwork(Network):
                 decoder_widths[i],
                 hidden=i > 0,
                 tied_to=self.encoder[i] if spec.tied else None,  # type: ignore[arg-type]
+                limited=spec.spectral_norm is not None,
             )
             for i in range(last + 1)
         )
@@ -220,6 +275,21 @@ class DenseNetwork(Network):
         if widths.condition:
             self.encoder_condition = nn.Linear(widths.condition, self.encoder_widths[1], bias=False)
             self.decoder_condition = nn.Linear(widths.condition, decoder_widths[last], bias=False)
+        self.unit_decoder, self.spectral_norm = spec.unit_decoder, spec.spectral_norm
+        with torch.no_grad():
+            self._constrain(_FIRST_POWER_ITERATIONS)
+
+    def after_step(self) -> None:
+        self._constrain(_POWER_ITERATIONS)
+
+    def _constrain(self, power_iterations: int) -> None:
+        """Put the decoder's weights back to columns of norm 1, or under the limit of their singular values."""
+        if self.unit_decoder:
+            directions: Tensor = self.decoder[-1].weight  # type: ignore[assignment]
+            directions.div_(directions.norm(dim=0).clamp_min(torch.finfo(directions.dtype).tiny))
+        if self.spectral_norm is not None:
+            for block in self.decoder:
+                block.limit_spectral_norm(self.spectral_norm, power_iterations)  # type: ignore[operator]
 
     def _shift(self, layer: nn.Linear | None, batch: Batch) -> Tensor | None:
         if layer is None or batch.condition is None:
@@ -233,7 +303,7 @@ class DenseNetwork(Network):
             h, shift = block(h, shift), None
         return h
 
-    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+    def decode(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> Tensor:
         shift = self._shift(self.decoder_condition, batch)
         h = z
         for block in reversed(self.decoder):
@@ -248,7 +318,7 @@ class DenseNetwork(Network):
             h, shift = block(h, shift), None
         return h
 
-    def calibrate_decoder(self, z: Tensor, batch: Batch) -> None:
+    def calibrate_decoder(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> None:
         shift = self._shift(self.decoder_condition, batch)
         h = z
         for block in reversed(self.decoder):
@@ -256,6 +326,11 @@ class DenseNetwork(Network):
             if block is self.decoder[0] and not block.tied_to:
                 block.weight.mul_(OUTPUT_SCALE)  # type: ignore[operator]
             h, shift = block(h, shift), None
+        if self.unit_decoder and len(self.decoder) == 1:
+            read, written = self.encoder[0].weight.t(), self.decoder[0].weight  # type: ignore[operator]
+            if read.shape == written.shape:
+                written.copy_(read)  # type: ignore[operator]
+        self._constrain(_FIRST_POWER_ITERATIONS)
 
     def set_output_bias(self, bias: Tensor) -> None:
         output: Block = self.decoder[0]  # type: ignore[assignment]

@@ -4,9 +4,9 @@ from isthmus.objectives.base import (
     Forward,
     Likelihood,
     LikelihoodSpec,
-    Linear,
     Objective,
     OwningTerm,
+    Shapes,
     Term,
     Weight,
     WeightedTerm,
@@ -22,6 +22,8 @@ from isthmus.objectives.reconstruction import (
     SquaredError,
 )
 from isthmus.objectives.regularisers import Contraction, Rate, Sparsity, SparsityTarget
+from isthmus.objectives.schedules import Cyclical, Linear, Logistic, Schedule
+from isthmus.objectives.sparsity import L0, Auxiliary, Gate
 from isthmus.objectives.support import SUPPORTS, Support
 
 LIKELIHOODS: dict[str, type[LikelihoodSpec]] = {
@@ -43,24 +45,32 @@ TERMS: dict[str, type[Term]] = {
     "sparsity": Sparsity,
     "sparsity_target": SparsityTarget,
     "contraction": Contraction,
+    "auxiliary": Auxiliary,
+    "l0": L0,
+    "gate": Gate,
 }
-SCHEDULES: dict[str, type[Linear]] = {"linear": Linear}
+SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "logistic": Logistic, "cyclical": Cyclical}
 
 __all__ = [
+    "L0",
     "LIKELIHOODS",
     "SCHEDULES",
     "SUPPORTS",
     "TERMS",
+    "Auxiliary",
     "Bernoulli",
     "BinaryCrossEntropy",
     "Categorical",
     "ContinuousBernoulli",
     "Contraction",
+    "Cyclical",
     "Forward",
+    "Gate",
     "Laplace",
     "Likelihood",
     "LikelihoodSpec",
     "Linear",
+    "Logistic",
     "Mixed",
     "Multinomial",
     "NegativeBinomial",
@@ -70,6 +80,8 @@ __all__ = [
     "Poisson",
     "Rate",
     "Reconstruction",
+    "Schedule",
+    "Shapes",
     "Sparsity",
     "SparsityTarget",
     "SquaredError",

@@ -11,8 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_number, explain
+from isthmus.objectives.schedules import Schedule
 from isthmus.objectives.support import SUPPORTS, Support
 from isthmus.schema import Batch, Schema
+
+
+class LatentDensity(Protocol):
+    """`isthmus.codes.Density`: a posterior or a prior."""
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return the log-density `(*samples, rows)` in nats."""
+
+    def detached(self) -> LatentDensity:
+        """Return the same density without gradients to its parameters."""
 
 
 class Latents(Protocol):
@@ -22,6 +33,31 @@ class Latents(Protocol):
     mean: Tensor
     quantities: dict[str, Tensor]
     indices: Tensor | None
+
+    @property
+    def posterior(self) -> LatentDensity | None:
+        """q(z|x) of a variational code."""
+
+    @property
+    def prior(self) -> LatentDensity | None:
+        """p(z) of a variational code."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a part that owns parameters is built for.
+
+    Attributes:
+        latent: `(latent, *positions)`.
+        row: shape of a row.
+    """
+
+    latent: tuple[int, ...]
+    row: tuple[int, ...]
+
+
+def _unavailable(z: Tensor) -> Tensor:
+    raise RecipeError("this pass has no decoder")
 
 
 @dataclass(slots=True)
@@ -37,6 +73,10 @@ class Forward:
             columns, without the likelihood's constant.
         encode: the encoder as a function of values, `(rows, *shape) -> (rows, latent, *positions)`, with gradients: for
             terms that need more than the output, such as the Jacobian.
+        decode: the decoder as a function of latents, `(rows, latent, *positions) -> (rows, parameters, *row)`, with
+            gradients: for terms that rebuild the batch from other latents.
+        likelihood: p(x|z).
+        progress: share of the training steps that are done; 1 outside training.
     """
 
     batch: Batch
@@ -45,6 +85,30 @@ class Forward:
     parameters: Tensor
     reconstruction: Tensor
     encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor] = _unavailable
+    likelihood: Likelihood | None = None
+    progress: float = 1.0
+
+    @property
+    def counted(self) -> Tensor | None:
+        """The values that count in the loss, `(rows, *row)` booleans; None if all do."""
+        return self.batch.mask if self.seen.scored is None else self.seen.scored
+
+    def expected(self) -> Tensor:
+        """Return the expected rows, `(rows, *row)`, or `(samples * rows, *row)`, samples first."""
+        if self.likelihood is None:
+            raise RecipeError("this pass has no likelihood, so it has no expected rows")
+        return self.likelihood.mean(self.parameters)
+
+    def cost_of(self, z: Tensor) -> Tensor:
+        """Return the likelihood's cost `(rows,)` of the batch rebuilt from other latents."""
+        return self.cost_of_parameters(self.decode(z))
+
+    def cost_of_parameters(self, parameters: Tensor) -> Tensor:
+        """Return the likelihood's cost `(rows,)` of the batch under other parameters than the decoder's."""
+        if self.likelihood is None:
+            raise RecipeError("this pass has no likelihood, so it has no cost")
+        return self.likelihood.cost(parameters, self.batch.wanted, self.counted)
 
 
 class Likelihood(Protocol):
@@ -94,6 +158,10 @@ class LikelihoodSpec(ABC):
     support: str
     provides: Set[str] = frozenset()
 
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        """Return why this likelihood is none for rows of a shape, with advice; None if it is one."""
+        return None
+
     @abstractmethod
     def build(self, row: tuple[int, ...]) -> Likelihood:
         """Return the likelihood for rows of a shape; a module if it has parameters of its own."""
@@ -111,7 +179,7 @@ class LikelihoodSpec(ABC):
         """Return the likelihood with every "auto" answered for data of a schema."""
         return self
 
-    def misfit(self, schema: Schema, preprocessing: str) -> str | None:
+    def unsupported(self, schema: Schema, preprocessing: str) -> str | None:
         """Return why data of a schema have no density, with advice; None if they have one."""
         misfit = self.domain.misfit(schema, preprocessing)
         return None if misfit is None else f"the likelihood {self.kind!r} cannot hold the data: {misfit}"
@@ -124,21 +192,33 @@ class Term(ABC):
     parameters** (an adversary) returns an `OwningTerm` from `build`. A term **that needs a schedule** has it in its
     weight: its raw and its weighted value are both reported. Values are `(rows,)`, or a scalar where the quantity is
     of the batch and not of a row.
+
+    Attributes:
+        excludes: kinds of terms that may not stand beside this one, since they would count the same thing twice.
+        samples: latents that the term needs for each row.
+        minimum_batch: rows that a batch must have at least.
     """
 
     kind: ClassVar[str]
     needs: Set[str] = frozenset()
     advice: ClassVar[str] = ""
+    excludes: ClassVar[Set[str]] = frozenset()
+    samples: int = 1
+    minimum_batch: ClassVar[int] = 1
+
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        """Return why this term has no meaning for rows of a shape, with advice; None if it has."""
+        return None
 
     @abstractmethod
     def __call__(self, forward: Forward) -> Tensor:
         """Return the unweighted value in nats."""
 
-    def build(self, latent_dim: int, row: tuple[int, ...]) -> Callable[[Forward], Tensor]:
+    def build(self, shapes: Shapes) -> Callable[[Forward], Tensor]:
         """Return what is called in training; the term itself unless it owns parameters."""
         return self
 
-    def __rmul__(self, weight: float) -> WeightedTerm:
+    def __rmul__(self, weight: Weight) -> WeightedTerm:
         return WeightedTerm(self, weight)
 
 
@@ -154,40 +234,7 @@ class OwningTerm(nn.Module, ABC):
         """Return what the term's own parameters minimise, a scalar; it must detach what it reads of `forward`."""
 
 
-@dataclass(frozen=True)
-class Linear:
-    """A weight that goes from `start` to `end` linearly over a share of the training steps, then stays.
-
-    Args:
-        end: the final weight, which validation and model selection always use.
-        start: the weight at the first step.
-        over: share of all training steps, in (0, 1].
-
-    Example:
-        >>> [Linear(end=4.0, over=0.5)(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
-        [0.0, 2.0, 4.0, 4.0]
-
-    Paper: Bowman et al., Generating Sentences from a Continuous Space, 2016, https://arxiv.org/abs/1511.06349.
-    """
-
-    kind: ClassVar[str] = "linear"
-    end: float = 1.0
-    start: float = 0.0
-    over: float = 0.25
-
-    def __post_init__(self) -> None:
-        check_number("weight.end", self.end, 0.0)
-        check_number("weight.start", self.start, 0.0)
-        check_number("weight.over", self.over, 0.0, 1.0, open_low=True)
-
-    def __call__(self, progress: float) -> float:
-        return self.start + (self.end - self.start) * min(1.0, progress / self.over)
-
-    def __mul__(self, term: Term) -> WeightedTerm:
-        return WeightedTerm(term, self)
-
-
-Weight = float | Linear
+Weight = float | Schedule
 
 
 @dataclass(frozen=True)
@@ -200,12 +247,12 @@ class WeightedTerm:
     def __post_init__(self) -> None:
         if not isinstance(self.term, Term):
             raise RecipeError("objective.terms: " + explain("a term", repr(self.term), "Rate()"))
-        if not isinstance(self.weight, Linear):
+        if not isinstance(self.weight, Schedule):
             check_number(f"objective.{self.term.kind}.weight", self.weight, 0.0)
 
     def at(self, progress: float) -> float:
         """Return the weight at a share of the training steps."""
-        return self.weight(progress) if isinstance(self.weight, Linear) else float(self.weight)
+        return self.weight(progress) if isinstance(self.weight, Schedule) else float(self.weight)
 
 
 def _weighted(term: Any) -> WeightedTerm:
@@ -252,13 +299,23 @@ class Objective:
                 raise RecipeError(
                     f"objective: the term {kind!r} stands twice; try one term with the sum of the weights"
                 )
+        for weighted in self.terms:
+            for kind in sorted(weighted.term.excludes & set(kinds)):
+                raise RecipeError(
+                    f"objective: the terms {weighted.term.kind!r} and {kind!r} count the same thing; try one of them"
+                )
 
     def __add__(self, other: WeightedTerm | Term) -> Objective:
         return replace(self, terms=(*self.terms, _weighted(other)))
 
     def settled(self) -> float:
         """Return the share of the training steps after which every weight is final."""
-        return max((w.weight.over for w in self.terms if isinstance(w.weight, Linear)), default=0.0)
+        return max((w.weight.settled for w in self.terms if isinstance(w.weight, Schedule)), default=0.0)
+
+    @property
+    def samples(self) -> int:
+        """Latents that are drawn for each row in training: as many as the most demanding term needs."""
+        return max((w.term.samples for w in self.terms), default=1)
 
     def weights(self, progress: float) -> Mapping[str, float]:
         """Return the weight of each term at a share of the training steps; 1.0 gives the final ones."""

@@ -100,7 +100,8 @@ class Contraction(Term):
     """The squared Frobenius norm of the encoder's Jacobian, ``sum_jk (d z_j / d x_k)**2``, exact for any network.
 
     One backward pass for each latent. The Jacobian is taken where the encoder was evaluated, at the corrupted row if
-    there is a corruption. The network's rows must not depend on each other (no batch normalisation).
+    there is a corruption. The network's rows must not depend on each other (no batch normalisation, no
+    `batch_top_k` code).
 
     Example:
         >>> (0.1 * Contraction()).weight
@@ -111,7 +112,7 @@ class Contraction(Term):
 
     kind: ClassVar[str] = "contraction"
     needs: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
-    advice: ClassVar[str] = "set network.normalisation to layer or null"
+    advice: ClassVar[str] = "set network.normalisation to layer or null, and use a code that reads each row alone"
 
     def __call__(self, forward: Forward) -> Tensor:
         training = torch.is_grad_enabled()

@@ -84,12 +84,14 @@ class Run:
         return {name: value.detach().clone() for name, value in self.composition.state_dict().items()}
 
     def _compute(self, batch: Batch, weights: Mapping[str, float]) -> tuple[Forward, Loss]:
-        forward = self.composition(batch, Draw(), corrupt=True)
+        forward = self.composition(batch, Draw(self.objective.samples), corrupt=True)
         return forward, self.composition.loss(forward, weights)
 
     def train_step(self, batch: Batch) -> None:
         """Take one step with every optimiser and add the batch's losses to the epoch's sums."""
-        weights = self.objective.weights(self.state.step / self.steps)
+        progress = self.state.step / self.steps
+        weights = self.objective.weights(progress)
+        self.composition.set_progress(progress, self.settings.opening)
         main, *others = self.optimisers.items()
         main[1].zero_grad()
         with runtime.autocast(self.settings, self.device):
@@ -103,6 +105,7 @@ class Run:
                 own_loss = self.composition.owning_terms[name].own_loss(forward)  # type: ignore[operator]
             own_loss.backward()
             optimiser.step(self.state.step)
+        self.composition.after_step()
         self._add("total", loss.total, batch.rows)
         for name, value in loss.raw.items():
             self._add(name, value, batch.rows)
@@ -137,10 +140,12 @@ class Run:
         generator = torch.Generator(self.device).manual_seed(derive(self.settings.seed, "validation"))
         weights = self.objective.weights(1.0)
         sums: dict[str, float] = {}
+        draw = Draw(self.objective.samples, generator)
+        self.composition.set_progress(1.0)
         self.composition.eval()
         with torch.no_grad():
             for block in self.validation.blocks():
-                forward = self.composition(block, Draw(generator=generator), corrupt=True, generator=generator)
+                forward = self.composition(block, draw, corrupt=True, generator=generator)
                 loss = self.composition.loss(forward, weights)
                 for name, value in {"total": loss.total, **loss.raw}.items():
                     sums[name] = sums.get(name, 0.0) + value.item() * block.rows
@@ -322,6 +327,7 @@ def train(
             composition.load_state_dict(run.best)
         for optimiser in run.optimisers.values():
             optimiser.flat.release()
+    composition.set_progress(1.0)
     composition.eval()
     return History(run.state.rows, reason, run.state.best_epoch)
 
@@ -330,7 +336,7 @@ def _epochs(run: Run, progress: Progress, store: CheckpointStore | None) -> str:
     """Run to the end and return why it ended."""
     state, settings = run.state, run.settings
     saved = time.monotonic()
-    settled = math.ceil(run.objective.settled() * int(settings.epochs))
+    settled = math.ceil(max(run.objective.settled(), settings.opening) * int(settings.epochs))
     while state.epoch < int(settings.epochs):
         began = time.monotonic()
         for batch in run.loader.epoch(state.epoch, state.batch):
