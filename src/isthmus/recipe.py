@@ -205,7 +205,7 @@ class Recipe:
         network = self.network.resolve(schema.shape, rows)
         unit = _is_unit(preprocessing, schema)
         likelihood = _resolve_likelihood(self.objective.likelihood, unit=unit).resolve(schema)
-        unsupported = likelihood.misfit(schema, preprocessing)
+        unsupported = likelihood.unsupported(schema, preprocessing)
         if unsupported is not None:
             raise RecipeError(unsupported)
         resolved = dataclasses.replace(

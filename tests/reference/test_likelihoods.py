@@ -480,6 +480,27 @@ def test_extreme_learned_settings_stay_finite(spec: LikelihoodSpec, value: float
         assert torch.isfinite(cost).all() and all(torch.isfinite(g).all() for g in gradients), x
 
 
+@pytest.mark.parametrize("degrees", [0.05, 1.0, 1e6])
+def test_draws_of_few_and_many_degrees_are_finite_in_float32(degrees: float) -> None:
+    likelihood = likelihood_of(StudentT(1.0, degrees), (1,))
+    drawn = likelihood.draw(torch.zeros(DRAWS, 1, 1), generator())
+    assert torch.isfinite(drawn).all()
+    assert degrees < 1e6 or drawn.abs().max() < 6  # normal by then
+
+
+CLAMPED = [s for s in PARTS["likelihood"] if s.support not in ("real", "mixed") and not isinstance(s, SquaredError)]
+
+
+@pytest.mark.parametrize("spec", CLAMPED, ids=repr)
+def test_a_value_without_a_density_costs_what_the_nearest_one_costs(spec: LikelihoodSpec) -> None:
+    likelihood, parameters = built(spec, ROW), parameters_for(spec, ROW)
+    beyond = {"unit": (1.3, 1.0), "binary": (0.7, 1.0), "counts": (2.4, 2.0), "categories": (9.0, CLASSES - 1.0)}
+    given, nearest = (torch.full((ROWS, *ROW), x).double() for x in beyond[spec.support])
+    torch.testing.assert_close(likelihood.cost(parameters, given, None), likelihood.cost(parameters, nearest, None))
+    below, least = (torch.full((ROWS, *ROW), x).double() for x in (-1.3, 0.0))
+    torch.testing.assert_close(likelihood.cost(parameters, below, None), likelihood.cost(parameters, least, None))
+
+
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 100, 10_000, 1_000_000])
 @pytest.mark.parametrize("ratio", [0.99, 1.0, 1.01])
 def test_probabilities_of_large_counts_keep_their_digits_in_float32(count: int, ratio: float) -> None:

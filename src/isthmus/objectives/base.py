@@ -175,7 +175,7 @@ class LikelihoodSpec(ABC):
         """Return the likelihood with every "auto" answered for data of a schema."""
         return self
 
-    def misfit(self, schema: Schema, preprocessing: str) -> str | None:
+    def unsupported(self, schema: Schema, preprocessing: str) -> str | None:
         """Return why data of a schema have no density, with advice; None if they have one."""
         misfit = self.domain.misfit(schema, preprocessing)
         return None if misfit is None else f"the likelihood {self.kind!r} cannot hold the data: {misfit}"

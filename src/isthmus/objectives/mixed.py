@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from isthmus.errors import RecipeError, explain
 from isthmus.objectives.base import Likelihood, LikelihoodSpec
 from isthmus.objectives.reconstruction import sum_observed
-from isthmus.schema import Schema
 
 _WHERE = "objective.likelihood.parts"
 _EXAMPLE = '(((0, 1), Normal()), ("2:5", Bernoulli()))'
@@ -93,16 +92,18 @@ class Mixed(LikelihoodSpec):
         supports = {likelihood.support for _, likelihood in self.parts}
         return supports.pop() if len(supports) == 1 else "mixed"
 
-    def misfit(self, schema: Schema, preprocessing: str) -> str | None:
-        missing = sorted(set(range(schema.width)) - set(self._columns()))
-        beyond = sorted(column for column in self._columns() if column >= schema.width)
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        width = math.prod(row)
+        missing = sorted(set(range(width)) - set(self._columns()))
+        beyond = sorted(column for column in self._columns() if column >= width)
         for what, columns in (("missing", missing), ("beyond the last", beyond)):
             if columns:
                 shown = ", ".join(map(str, columns[:10])) + (", ..." if len(columns) > 10 else "")
                 advice = "a part for them" if columns is missing else "to leave them out"
-                expected = f"each of the {schema.width} columns in one part"
+                expected = f"each of the {width} columns in one part"
                 return f"{_WHERE}: " + explain(expected, f"{shown} {what}", advice)
-        return super().misfit(schema, preprocessing)
+        reasons = (likelihood.misfit((len(columns),)) for columns, likelihood in self.parts)
+        return next((reason for reason in reasons if reason is not None), None)
 
     def build(self, row: tuple[int, ...]) -> Likelihood:
         built = [(columns, likelihood.build((len(columns),))) for columns, likelihood in self.parts]
