@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"recipe"},
     {"presets"},
     {"training", "artifact"},
-    {"estimator"},
+    {"estimator", "advice"},
     {"applications"},
     {"interface"},
     {"__main__"},
@@ -107,6 +107,7 @@ def test_every_arrow_points_down() -> None:
         ("isthmus.artifact", "from isthmus.training import History"),
         ("isthmus.presets", "if TYPE_CHECKING:\n    from isthmus.estimator import Autoencoder"),
         ("isthmus.estimator", "from isthmus.interface import cli"),
+        ("isthmus.advice.choose", "from isthmus.estimator import Autoencoder"),
         ("isthmus.recipe", "from isthmus import Autoencoder"),
     ],
 )

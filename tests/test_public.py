@@ -18,7 +18,7 @@ import isthmus
 from isthmus.objectives import Likelihood
 from isthmus.training import Progress
 
-PUBLIC = ["Autoencoder", "IsthmusError", "Recipe", "Training", "__version__", "load", "presets"]
+PUBLIC = ["Autoencoder", "IsthmusError", "Recipe", "Training", "__version__", "advise", "load", "presets"]
 
 
 def test_the_public_names_are_this_list() -> None:
