@@ -304,8 +304,8 @@ def _mostly_zero(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str
     if facts.kind == "image" or facts.binary or facts.zeros < 0.5:
         return None
     return (
-        f"{facts.zeros:.0%} of the values are 0: if they are counts or ratings, set objective.likelihood to one for them "
-        f"if it is here ({', '.join(LIKELIHOODS)})"
+        f"{facts.zeros:.0%} of the values are 0: if they are counts or ratings, set objective.likelihood to one for "
+        f"them if it is here ({', '.join(LIKELIHOODS)})"
     )
 
 

@@ -235,7 +235,10 @@ def components_for(variances: Floats, share: float) -> int:
 
 def _distances(x: Floats, count: int) -> Floats:
     """Return the distances to the nearest other rows, `(rows, count)`, nearest first."""
-    return NearestNeighbors(n_neighbors=count).fit(x).kneighbors()[0]  # type: ignore[no-any-return]
+    places = NearestNeighbors(n_neighbors=count).fit(x).kneighbors(return_distance=False)
+    # Measured anew, since the search squares before it subtracts, and finds zero between rows that are very near.
+    columns = [np.sqrt(((x - x[places[:, near]]) ** 2).sum(1)) for near in range(count)]
+    return np.sort(np.stack(columns, axis=1), axis=1)  # type: ignore[no-any-return]
 
 
 def two_nn(x: Floats, discard: float = 0.1) -> float:
@@ -260,8 +263,7 @@ def two_nn(x: Floats, discard: float = 0.1) -> float:
     logs = np.sort(np.log(near[:, 1] / near[:, 0]))
     kept = logs[: int(len(logs) * (1 - discard))]
     law = -np.log1p(-np.arange(1, len(kept) + 1) / len(logs))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _at_most(x, kept @ law / (kept @ kept))
+    return _at_most(x, float(kept @ law), float(kept @ kept))
 
 
 def levina_bickel(x: Floats, first: int = 10, last: int = 20) -> float:
@@ -283,14 +285,19 @@ def levina_bickel(x: Floats, first: int = 10, last: int = 20) -> float:
     Paper: Levina and Bickel, Maximum Likelihood Estimation of Intrinsic Dimension, NIPS 2004.
     """
     logs = np.log(_distances(x, last))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        estimates = [(k - 2) / (logs[:, k - 1 : k] - logs[:, : k - 1]).sum(1) for k in range(first, last + 1)]
-        return _at_most(x, np.mean(np.minimum(estimates, x.shape[1])))
+    estimates = []
+    for k in range(first, last + 1):
+        spread = (logs[:, k - 1 : k] - logs[:, : k - 1]).sum(1)
+        # Rows whose neighbours are all equally far, as on a lattice, say nothing.
+        told = spread[spread > 1e-9]
+        estimates.append(float(((k - 2) / told).mean()) if len(told) else float(x.shape[1]))
+    return _at_most(x, float(np.mean(estimates)), 1.0)
 
 
-def _at_most(x: Floats, estimate: Any) -> float:
-    # On a lattice neighbours are equally far, which reads as a dimension without end.
-    return float(min(estimate, x.shape[1])) if np.isfinite(estimate) else float(x.shape[1])
+def _at_most(x: Floats, above: float, below: float) -> float:
+    """Return a ratio, as long as it is no more than there are columns."""
+    columns = float(x.shape[1])
+    return above / below if above < columns * below else columns
 
 
 # ---- noise -----------------------------------------------------------------------------------------------------------
