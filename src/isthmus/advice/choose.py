@@ -127,7 +127,7 @@ def advise(X: Any, goal: str, *, seed: int = 0) -> Advice:
         >>> X = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 30)) + 0.1 * rng.normal(size=(500, 30))
         >>> advice = advise(X, "detect")
         >>> advice.preset, advice.latent_dim, advice.recipe.corruption
-        ('denoising', 7, GaussianNoise(std=(0.1, 1.0)))
+        ('denoising', 6, GaussianNoise(std=(0.1, 1.0)))
     """
     wanted = check_goal(goal)
     rows = as_rows(X)
@@ -276,7 +276,12 @@ def _constant(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | 
 
 def _linear(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     latents = recipe.code.latent_dim
-    if latents == "auto" or latents >= facts.width - facts.constant or facts.explained(latents) < _NEARLY_ALL:
+    if (
+        goal in ("detect", "generate")
+        or latents == "auto"
+        or latents >= facts.width - facts.constant
+        or facts.explained(latents) < _NEARLY_ALL
+    ):
         return None
     share = f"{facts.explained(latents):.1%} of the variance"
     return f"PCA with {latents} components holds {share}: try it first, it is simpler"

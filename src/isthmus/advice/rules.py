@@ -13,6 +13,8 @@ from isthmus.data.measure import Facts
 _BATCH, _STEPS = 256, 2000
 # With fewer rows for each latent, a code can number them.
 _ROWS_PER_LATENT = 4
+# Up to this intrinsic dimension, a map shows the rows as they lie.
+_FLAT = 2.5
 # Noise below this share of the values' deviation is none to speak of.
 _LEAST_NOISE = 0.05
 
@@ -71,32 +73,30 @@ class Goal:
 def tenfold(facts: Facts) -> str:
     """Return what the rule of thumb says: a latent 10 to 20 times smaller than the row."""
     low, high = max(1, round(facts.width / 20)), max(1, round(facts.width / 10))
-    return f"a 10- to 20-fold reduction would be {f'{low} to {high}' if low < high else low}"
-
-
-def _dimension(facts: Facts) -> tuple[float, str]:
-    """Return the intrinsic dimension, or what stands in for it, and where it is from."""
-    if facts.intrinsic is not None:
-        return facts.intrinsic, f"intrinsic dimension {facts.intrinsic:.1f}"
-    held = facts.components[95]
-    return float(held), f"too few rows for an intrinsic dimension; {held} components hold 95 % of the variance"
+    return f"a 10- to 20-fold reduction: {f'{low} to {high}' if low < high else low}"
 
 
 def _latent(facts: Facts, limits: dict[str, int], *reasons: str) -> Choice:
     """Return twice the intrinsic dimension, within limits: the most latents, by what they are the most for."""
-    dimension, source = _dimension(facts)
     if facts.intrinsic is None:
-        wanted = round(dimension)
+        wanted, known = facts.components[95], f"{facts.components[95]} components hold 95 % of the variance"
+        reason = f"{known} (too few different rows for an intrinsic dimension)"
     else:
-        wanted, source = math.ceil(2 * dimension), f"{source}; twice that lays a curved surface flat (Whitney)"
+        # Whitney: a smooth surface of d dimensions fits into 2 d flat ones without crossing itself.
+        wanted, known = round(2 * facts.intrinsic), f"intrinsic dimension {facts.intrinsic:.1f}"
+        reason = f"{known}, twice that lays a curved surface flat"
     limits = {**limits, f"one for {_ROWS_PER_LATENT} rows": max(1, facts.rows // _ROWS_PER_LATENT)}
     limit, most = min(limits.items(), key=lambda item: item[1])
-    held = () if wanted <= most else (f"at most {most}, {limit}",)
-    return Choice("code.latent_dim", max(1, min(wanted, most)), "; ".join((source, *held, *reasons, tenfold(facts))))
+    if wanted > most:
+        reason = f"{known}, held to {limit}"
+    return Choice("code.latent_dim", max(1, min(wanted, most)), "; ".join((reason, *reasons, tenfold(facts))))
 
 
 def _lossless(facts: Facts) -> dict[str, int]:
-    return {"fewer than the row has values": facts.width - 1, "all that PCA needs": facts.components[99]}
+    limits = {"one less than the row has values": facts.width - 1, "what PCA needs": facts.components[99]}
+    if facts.noise_is_clear and facts.signal:
+        limits["the components above the noise"] = facts.signal
+    return limits
 
 
 def narrow(facts: Facts) -> Choice:
@@ -111,15 +111,15 @@ def roomy(facts: Facts) -> Choice:
 
 def spare(facts: Facts) -> Choice:
     """The same for a variational code, which leaves alone what it does not need."""
-    return _latent(facts, _lossless(facts), "a VAE leaves at the prior what it does not need")
+    return _latent(facts, _lossless(facts), "a VAE leaves spare ones unused")
 
 
 def plane(facts: Facts) -> Choice:
     """Two latents, for a map."""
-    dimension, source = _dimension(facts)
-    seen = f"a map has two; PCA's two hold {facts.explained(2):.0%} of the variance"
-    lost = f"; {source}, so distances on it cannot all be right" if dimension > 2.5 else ""
-    return Choice("code.latent_dim", min(2, facts.width - 1), seen + lost)
+    reason = f"a map has two; PCA's two hold {facts.explained(2):.0%} of the variance"
+    if facts.intrinsic is not None and facts.intrinsic > _FLAT:
+        reason += f"; {facts.intrinsic:.1f} intrinsic dimensions do not all fit on it"
+    return Choice("code.latent_dim", min(2, facts.width - 1), reason)
 
 
 # ---- corruption ------------------------------------------------------------------------------------------------------
@@ -139,15 +139,15 @@ def detecting_noise(facts: Facts) -> Choice:
 
 
 def matched_noise(facts: Facts) -> Choice:
-    """Noise like that of the data and up to twice as strong, since what is added is what is learned to be removed."""
+    """Noise as strong as that of the data: what is added is what is learned to be removed."""
     if facts.binary:
         return Choice("corruption", {"kind": "salt_and_pepper", "rate": 0.1}, "bits are flipped, not shifted")
     if facts.noise < _LEAST_NOISE * facts.spread:
         value, found = [0.0, round(0.3 * facts.spread, 3)], f"noise {facts.noise:.2g}"
         return Choice("corruption.std", value, f"the rows look clean ({found}); set the noise that you expect")
     bound = "is" if facts.noise_is_clear else "is at most"
-    value = [round(facts.noise, 3), round(2 * facts.noise, 3)]
-    return Choice("corruption.std", value, f"the noise {bound} {facts.noise:.2g}; as much to twice that is added")
+    why = f"the noise {bound} {facts.noise:.2g}; what is added is what is learned to be removed"
+    return Choice("corruption.std", round(facts.noise, 3), why)
 
 
 def feature_noise(facts: Facts) -> Choice:
@@ -247,10 +247,10 @@ GOALS: dict[str, Goal] = {
         "rows without their noise",
         (
             Candidate(
-                "conv_denoising", "trained for this, and sees what is near a pixel", (roomy, matched_noise, bits)
+                "conv_denoising", "trained for this, and sees what is near a pixel", (narrow, matched_noise, bits)
             ),
-            Candidate("denoising", "trained for this", (roomy, *_TABLE, matched_noise)),
-            Candidate("autoencoder", "removes only what its narrow code cannot hold"),
+            Candidate("denoising", "trained for this", (narrow, *_TABLE, matched_noise)),
+            Candidate("autoencoder", "removes what its narrow code cannot hold: as good where noise is little"),
             Candidate("contractive", "keeps noise from its code, and is not trained to remove it"),
             Candidate("vae", "removes noise and detail alike"),
         ),

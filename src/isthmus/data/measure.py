@@ -238,7 +238,7 @@ def _distances(x: Floats, count: int) -> Floats:
     places = NearestNeighbors(n_neighbors=count).fit(x).kneighbors(return_distance=False)
     # Measured anew, since the search squares before it subtracts, and finds zero between rows that are very near.
     columns = [np.sqrt(((x - x[places[:, near]]) ** 2).sum(1)) for near in range(count)]
-    return np.sort(np.stack(columns, axis=1), axis=1)  # type: ignore[no-any-return]
+    return np.sort(np.stack(columns, axis=1), axis=1)
 
 
 def two_nn(x: Floats, discard: float = 0.1) -> float:
