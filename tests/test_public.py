@@ -26,6 +26,7 @@ PUBLIC = [
     "Recipe",
     "Training",
     "__version__",
+    "advise",
     "load",
     "presets",
 ]

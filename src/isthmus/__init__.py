@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isthmus import presets
+    from isthmus.advice import advise
     from isthmus.errors import IsthmusError
     from isthmus.estimator import Autoencoder, load
     from isthmus.recipe import Recipe, Training
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "Training",
     "__version__",
+    "advise",
     "load",
     "presets",
 ]
@@ -33,6 +35,7 @@ _HOMES = {
     "LatentRegressor": "isthmus.supervised",
     "Recipe": "isthmus.recipe",
     "Training": "isthmus.recipe",
+    "advise": "isthmus.advice",
     "load": "isthmus.estimator",
 }
 
