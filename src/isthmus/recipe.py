@@ -221,7 +221,7 @@ class Recipe:
         return resolved
 
     def _check_misfits(self, schema: Schema) -> None:
-        parts = [self.code, self.corruption, *(w.term for w in self.objective.terms)]
+        parts = [self.code, self.likelihood, self.corruption, *(w.term for w in self.objective.terms)]
         reasons = [self.network.misfit(self.widths(schema))]
         reasons += [part.misfit(schema.shape) for part in parts if part is not None]
         for why in reasons:

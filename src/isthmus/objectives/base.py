@@ -158,6 +158,10 @@ class LikelihoodSpec(ABC):
     support: str
     provides: Set[str] = frozenset()
 
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        """Return why this likelihood is none for rows of a shape, with advice; None if it is one."""
+        return None
+
     @abstractmethod
     def build(self, row: tuple[int, ...]) -> Likelihood:
         """Return the likelihood for rows of a shape; a module if it has parameters of its own."""
