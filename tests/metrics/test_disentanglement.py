@@ -274,6 +274,7 @@ def test_true_factors_of_sprites_are_near_one_and_random_codes_near_zero(
     factors = latents[rng.choice(len(latents), 2000, replace=False)].astype(int)
     values = factors.max(0) + 1
     best = float(np.mean(1 - 1 / values)) if score is sap else 1.0
-    assert score(factors.astype(float), factors) == pytest.approx(best, abs=0.02)
+    # From 2,000 rows, factors that know nothing of each other share up to 0.07 nats by chance (`information`).
+    assert score(factors.astype(float), factors) == pytest.approx(best, abs=0.05)
     chance = 1 / len(values) if score is factor_vae_score else 0.0
     assert score(rng.normal(size=(2000, 6)), factors) == pytest.approx(chance, abs=0.06)
