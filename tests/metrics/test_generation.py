@@ -150,6 +150,7 @@ def test_classifier_features_are_its_last_hidden_layer(
         return fit(self, x, y)
 
     monkeypatch.setattr(MLPClassifier, "fit", remember)
+    monkeypatch.setattr(generation, "_LEAST_STEPS", 100)
     space = classifier_space(rows, labels, features=8)
     ((network, seen),) = trained
     np.testing.assert_allclose(seen[:, :2].std(0), 1.0)
@@ -164,7 +165,7 @@ def test_classifier_features_are_its_last_hidden_layer(
 
 def test_the_accuracy_in_a_name_is_of_rows_not_trained_on(rng: np.random.Generator) -> None:
     """Random labels are learned by heart, and guessed elsewhere."""
-    space = classifier_space(rng.normal(size=(200, 20)), rng.integers(0, 2, 200))
+    space = classifier_space(rng.normal(size=(200, 20)), rng.integers(0, 2, 200), features=16)
     share = int(space.name.split("right on ")[1].split(" %")[0])
     assert 10 <= share <= 85
     assert "trained on 180 rows" in space.name and "of 20 others" in space.name
@@ -181,7 +182,8 @@ def test_results_name_their_space(metric: object, rng: np.random.Generator) -> N
     assert plain == type(plain)(**{**vars(result), "space": "features as given"})
 
 
-def test_spaces_are_deterministic_and_picklable(rng: np.random.Generator) -> None:
+def test_spaces_are_deterministic_and_picklable(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "_LEAST_STEPS", 20)
     rows, labels = rng.normal(size=(60, 4)), rng.integers(0, 2, 60)
     for fit in (lambda: whitened_space(rows), lambda: classifier_space(rows, labels, features=4)):
         first, second = fit(), fit()
