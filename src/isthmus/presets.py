@@ -621,7 +621,7 @@ def wae(latent_dim: LatentDim = "auto", weight: Weight = 10.0, **settings: Any) 
     Paper: Tolstikhin et al., Wasserstein Auto-Encoders, 2018, https://arxiv.org/abs/1711.01558 (WAE-MMD).
     """
     term = WeightedTerm(Discrepancy(), weight)
-    return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
+    return _recipe(Deterministic(latent_dim, sampled_from="normal"), term, settings=settings, own=("weight",))
 
 
 def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight = 1.0, **settings: Any) -> Recipe:
@@ -655,7 +655,7 @@ def aae(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -
     Paper: Makhzani et al., Adversarial Autoencoders, 2016, https://arxiv.org/abs/1511.05644.
     """
     term = WeightedTerm(LatentAdversary(), weight)
-    return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
+    return _recipe(Deterministic(latent_dim, sampled_from="normal"), term, settings=settings, own=("weight",))
 
 
 def vae_gan(latent_dim: LatentDim = "auto", weight: Weight = 1.0, **settings: Any) -> Recipe:
@@ -696,7 +696,7 @@ def rae(latent_dim: LatentDim = "auto", weight: Weight = 0.01, slope: Weight = 0
     Paper: Ghosh et al., From Variational to Deterministic Autoencoders, 2020, https://arxiv.org/abs/1903.12436.
     """
     terms, own = (WeightedTerm(LatentNorm(), weight), WeightedTerm(DecoderGradient(), slope)), ("weight", "slope")
-    return _recipe(Deterministic(latent_dim, prior="normal"), *terms, settings=settings, own=own)
+    return _recipe(Deterministic(latent_dim, sampled_from="normal"), *terms, settings=settings, own=own)
 
 
 def nested(
