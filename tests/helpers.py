@@ -47,7 +47,7 @@ def rows(
 
 
 # Widths of a small network, where a recipe leaves them open.
-SMALL: dict[str, Any] = {"hidden_dims": (8,), "channels": (4,)}
+SMALL: dict[str, Any] = {"hidden_dims": (8,), "channels": (4,), "width": 8}
 
 
 def small(recipe: Recipe, **training: Any) -> Recipe:
@@ -129,6 +129,8 @@ LEAST: dict[str, Any] = {
     "channels": (4, 3),
     "latent_dim": 3,
     "parts": (Mask(0.1), GaussianNoise(0.1)),
+    "width": 8,
+    "heads": 2,
 }
 
 
