@@ -102,7 +102,8 @@ def test_paths_and_replace_agree(recipe: Recipe) -> None:
     assert recipe.replace(paths) == recipe
     for path, value in paths.items():
         assert recipe.replace({path: value}) == recipe, path
-    assert {"network.hidden_dims", "code.latent_dim", "training.epochs", "preprocessing"} <= paths.keys()
+    assert {"code.latent_dim", "training.epochs", "preprocessing"} <= paths.keys()
+    assert {f"network.{field.name}" for field in dataclasses.fields(recipe.network)} <= paths.keys()  # type: ignore[arg-type]
     for weighted in recipe.objective.terms:
         kind = weighted.term.kind
         found = {path: value for path, value in paths.items() if path.startswith(f"objective.{kind}.weight")}
@@ -369,14 +370,16 @@ def test_corruptions_chain_in_order_and_flatten() -> None:
 def test_presets_take_the_settings_that_people_type(name: str) -> None:
     widths = {k: v for k, v in SMALL.items() if hasattr(presets.get(name).network, k)}
     assert widths, "a network of no width"
+    if hasattr(presets.get(name).network, "activation"):
+        widths["activation"] = "tanh"
     recipe = PRESETS[name](
         latent_dim=7, **widths, epochs=3, batch_size=9, learning_rate=0.5, patience=None, seed=4,
-        validation_fraction=0.2, device="cpu", precision="bfloat16", activation="tanh", preprocessing="unit",
+        validation_fraction=0.2, device="cpu", precision="bfloat16", preprocessing="unit",
         likelihood=BinaryCrossEntropy(),
     )  # fmt: skip
     assert recipe.code.latent_dim == 7 and recipe.preprocessing == "unit" and recipe.likelihood == BinaryCrossEntropy()
     network: Any = recipe.network
-    assert network.activation == "tanh" and all(getattr(network, k) == v for k, v in widths.items())
+    assert all(getattr(network, k) == v for k, v in widths.items())
     training = recipe.training
     assert (training.epochs, training.batch_size, training.learning_rate, training.patience) == (3, 9, 0.5, None)
     assert (training.seed, training.validation_fraction, training.device, training.precision) == (

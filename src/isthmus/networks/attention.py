@@ -18,7 +18,7 @@ from isthmus.networks.dense import HIDDEN_STD, OUTPUT_SCALE
 from isthmus.schema import Batch
 
 # Attention compares every token with every other: these many are still cheap beside the layers' products.
-_MOST_TOKENS = 64
+_MOST_TOKENS = 25
 _LEARNED_STD = 0.02
 _WIDTH = 64
 
@@ -35,7 +35,7 @@ class Attention(NetworkSpec):
     zeros there.
 
     Args:
-        patch: side of a patch, or steps of a span; "auto" is the smallest that makes at most 64 tokens.
+        patch: side of a patch, or steps of a span; "auto" is the smallest that makes at most 25 tokens.
         form: what rows of two axes are: "image" or "series"; "auto" takes them for images.
         bottleneck: "global": the latent is a vector, which a class token gathers (Dosovitskiy et al. 2021). "sequence":
             each token has a latent, `(rows, latent, tokens)` or `(rows, latent, height, width)` in patches; a token of
@@ -203,12 +203,12 @@ class Attend(nn.Module):
         """Return what each token gathers; `seen` `(rows, tokens)` is where to, `twice` asks for second derivatives."""
         rows, tokens, width = h.shape
         q, k, v = self.read(h).view(rows, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mask = None if seen is None else seen[:, None, None, :]
+        mask = None if seen is None else seen[:, None, None, :].expand(-1, -1, tokens, -1)
         if twice:  # torch's kernel has no second derivative
             scores = q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5
             gathered = torch.softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf), -1) @ v
         else:
-            gathered = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask.expand(-1, -1, tokens, -1))
+            gathered = F.scaled_dot_product_attention(q, k, v, mask)
         written: Tensor = self.write(gathered.transpose(1, 2).reshape(rows, tokens, width))
         return written
 
