@@ -75,7 +75,7 @@ def rows(
 
 
 # Widths of a small network, where a recipe leaves them open.
-SMALL: dict[str, Any] = {"hidden_dims": (8,), "channels": (4,)}
+SMALL: dict[str, Any] = {"hidden_dims": (8,), "channels": (4,), "width": 8}
 
 
 def small(recipe: Recipe, **training: Any) -> Recipe:
@@ -166,6 +166,7 @@ LEAST: dict[str, Any] = {
     "classes": CLASSES,
     "components": 4,
     "entries": 8,
+    "heads": 2,
 }
 MIXED_PARTS = (
     (MIXED["real"], Normal("row")),

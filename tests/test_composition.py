@@ -178,7 +178,9 @@ def test_what_was_never_observed_stays_zero_for_the_encoder(part: Any) -> None:
     mask = torch.rand(50, 6, generator=generator(1)) < 0.5
     seen = part(Batch(x * mask, mask), generator(2))
     assert (seen.x[~mask] == 0).all()
-    assert seen.mask is mask
+    assert seen.mask is not None and (seen.mask <= mask).all()
+    if not hasattr(part, "count"):  # a corruption that hides values from the encoder by the mask
+        assert seen.mask is mask
 
 
 # ---- a condition --------------------------------------------------------------------------------------------------

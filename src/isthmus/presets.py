@@ -29,9 +29,9 @@ from isthmus.codes import (
     VampPrior,
     VectorQuantised,
 )
-from isthmus.corruptions import Corruption, GaussianNoise
+from isthmus.corruptions import Corruption, GaussianNoise, HidePatches
 from isthmus.errors import RecipeError, check_choice, check_number, unknown_name
-from isthmus.networks import Conv, Dense, NetworkSpec
+from isthmus.networks import Attention, Conv, Dense, NetworkSpec, Recurrent
 from isthmus.objectives import (
     L0,
     LIKELIHOODS,
@@ -721,6 +721,73 @@ def nested(
     return _recipe(Deterministic(latent_dim), term, settings=settings, own=own)
 
 
+def lstm_autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the LSTM autoencoder of series. For anomalies in them, maps of them and features.
+
+    Example:
+        >>> lstm_autoencoder(latent_dim=8, decoder="reversed", frame=4).network.decoder
+        'reversed'
+
+    Paper: Srivastava et al., Unsupervised Learning of Video Representations using LSTMs, ICML 2015,
+    https://arxiv.org/abs/1502.04681.
+    """
+    return _recipe(Deterministic(latent_dim), settings=settings, network=Recurrent(cell="lstm"))
+
+
+def gru_autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the autoencoder of series with gated recurrent units: fewer weights than an LSTM of the same width.
+
+    Example:
+        >>> gru_autoencoder(latent_dim=8).network.cell
+        'gru'
+
+    Paper: Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014,
+    https://arxiv.org/abs/1406.1078.
+    """
+    return _recipe(Deterministic(latent_dim), settings=settings, network=Recurrent(cell="gru"))
+
+
+def transformer_autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the transformer autoencoder of images and series: their patches attend to each other.
+
+    Example:
+        >>> transformer_autoencoder(latent_dim=8, bottleneck="sequence", patch=4).network.bottleneck
+        'sequence'
+
+    Paper: Vaswani et al., Attention Is All You Need, NeurIPS 2017, https://arxiv.org/abs/1706.03762; its encoder on
+    patches: Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, https://arxiv.org/abs/2010.11929.
+    """
+    return _recipe(Deterministic(latent_dim), settings=settings, network=Attention())
+
+
+def masked_autoencoder(
+    latent_dim: LatentDim = 32, rate: float = 0.75, patch: int = 4, count: str = "all", **settings: Any
+) -> Recipe:
+    """Return the masked autoencoder: it fills in the patches that its encoder did not see. For features, and to repair.
+
+    Args:
+        latent_dim: width of each patch's latent.
+        rate: share of the patches that is hidden.
+        patch: side of a patch, or steps of a span, in network and corruption.
+        count: "all" counts every value, so that whole rows are rebuilt and scored too; "hidden", as in the paper, only
+            what was hidden: what comes out for visible patches is then left to chance.
+        **settings: see the module.
+
+    Example:
+        >>> masked_autoencoder(patch=7).corruption
+        HidePatches(rate=0.75, patch=7, count='all', form='auto')
+
+    Paper: He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, https://arxiv.org/abs/2111.06377.
+    """
+    return _recipe(
+        Deterministic(latent_dim),
+        settings=settings,
+        corruption=HidePatches(rate, patch, count, settings.get("form", "auto")),
+        network=Attention(patch=patch, bottleneck="sequence"),
+        own=("rate", "patch", "count"),
+    )
+
+
 PRESETS: dict[str, Callable[..., Recipe]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
@@ -756,6 +823,10 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "vae_gan": vae_gan,
     "rae": rae,
     "nested": nested,
+    "lstm_autoencoder": lstm_autoencoder,
+    "gru_autoencoder": gru_autoencoder,
+    "transformer_autoencoder": transformer_autoencoder,
+    "masked_autoencoder": masked_autoencoder,
 }
 
 

@@ -18,8 +18,9 @@ from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE
 from isthmus.schema import Batch
 
 # Attention compares every token with every other: these many are still cheap beside the layers' products.
-_MOST_TOKENS = 64
+_MOST_TOKENS = 25
 _LEARNED_STD = 0.02
+_WIDTH = 64
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class Attention(NetworkSpec):
     zeros there.
 
     Args:
-        patch: side of a patch, or steps of a span; "auto" is the smallest that makes at most 64 tokens.
+        patch: side of a patch, or steps of a span; "auto" is the smallest that makes at most 25 tokens.
         form: what rows of two axes are: "image" or "series"; "auto" takes them for images.
         bottleneck: "global": the latent is a vector, which a class token gathers (Dosovitskiy et al. 2021). "sequence":
             each token has a latent, `(rows, latent, tokens)` or `(rows, latent, height, width)` in patches; a token of
             which nothing was observed has learned features (the mask token of He et al. 2022), and so the decoder
             fills it in.
-        width: of a token.
+        width: of a token; "auto" is 64.
         heads: of the attention; they divide the width.
         layers: blocks in the encoder, and in the decoder.
         expansion: width of the layer inside a block, as a multiple of `width`.
@@ -63,7 +64,7 @@ class Attention(NetworkSpec):
     patch: int | Literal["auto"] = "auto"
     form: str = "auto"
     bottleneck: str = "global"
-    width: int = 64
+    width: int | Literal["auto"] = "auto"
     heads: int = 4
     layers: int = 2
     expansion: int = 2
@@ -75,15 +76,20 @@ class Attention(NetworkSpec):
             check_integer("network.patch", self.patch)
         check_choice("network.form", self.form, ["auto", "image", "series"])
         check_choice("network.bottleneck", self.bottleneck, ["global", "sequence"])
-        for name in ("width", "heads", "layers", "expansion"):
+        for name in ("heads", "layers", "expansion"):
             check_integer(f"network.{name}", getattr(self, name))
-        if self.width % self.heads:
-            divisor = next(heads for heads in range(min(self.heads, self.width), 0, -1) if self.width % heads == 0)
-            raise RecipeError(
-                "network.heads: " + explain(f"a divisor of the width {self.width}", f"{self.heads}", f"{divisor}")
-            )
+        if self.width != "auto":
+            check_integer("network.width", self.width)
+            self._check_heads(self.width)
         check_choice("network.positions", self.positions, ["sinusoidal", "learned"])
         check_number("network.dropout", self.dropout, 0.0, 0.95)
+
+    def _check_heads(self, width: int) -> None:
+        if width % self.heads:
+            divisor = next(heads for heads in range(min(self.heads, width), 0, -1) if width % heads == 0)
+            raise RecipeError(
+                "network.heads: " + explain(f"a divisor of network.width={width}", f"{self.heads}", f"{divisor}")
+            )
 
     @property
     def provides(self) -> Set[str]:
@@ -95,7 +101,9 @@ class Attention(NetworkSpec):
         patch = self.patch
         if patch == "auto":
             patch = next(p for p in range(1, max(sizes) + 1) if math.prod(-(-n // p) for n in sizes) <= _MOST_TOKENS)
-        return replace(self, form=form, patch=patch)
+        width = _WIDTH if self.width == "auto" else self.width
+        self._check_heads(width)
+        return replace(self, form=form, patch=patch, width=width)
 
     def misfit(self, widths: Widths) -> str | None:
         row = widths.row
@@ -110,7 +118,7 @@ class Attention(NetworkSpec):
         return None
 
     def build(self, widths: Widths) -> AttentionNetwork:
-        if "auto" in (self.form, self.patch):
+        if "auto" in (self.form, self.patch, self.width):
             raise RecipeError("the network's settings are still 'auto'; try recipe.resolve(schema, rows) before build")
         return AttentionNetwork(self, widths)
 
@@ -195,14 +203,12 @@ class Attend(nn.Module):
         """Return what each token gathers; `seen` `(rows, tokens)` is where to, `twice` asks for second derivatives."""
         rows, tokens, width = h.shape
         q, k, v = self.read(h).view(rows, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mask = None if seen is None else seen[:, None, None, :]
+        mask = None if seen is None else seen[:, None, None, :].expand(-1, -1, tokens, -1)
         if twice:  # torch's kernel has no second derivative
             scores = q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5
             gathered = torch.softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf), -1) @ v
         else:
-            gathered = F.scaled_dot_product_attention(
-                q, k, v, None if mask is None else mask.expand(-1, -1, tokens, -1)
-            )
+            gathered = F.scaled_dot_product_attention(q, k, v, mask)
         written: Tensor = self.write(gathered.transpose(1, 2).reshape(rows, tokens, width))
         return written
 
@@ -212,10 +218,11 @@ class Block(nn.Module):
 
     def __init__(self, spec: Attention) -> None:
         super().__init__()
-        self.attend_norm, self.inner_norm = nn.LayerNorm(spec.width), nn.LayerNorm(spec.width)
-        self.attend = Attend(spec.width, spec.heads)
-        self.widen = Affine(spec.width, spec.expansion * spec.width)
-        self.narrow = Affine(spec.expansion * spec.width, spec.width)
+        width = int(spec.width)
+        self.attend_norm, self.inner_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attend = Attend(width, spec.heads)
+        self.widen = Affine(width, spec.expansion * width)
+        self.narrow = Affine(spec.expansion * width, width)
         self.dropout = spec.dropout
         with torch.no_grad():
             # So that what all blocks add up to has the variance of one.
@@ -236,7 +243,7 @@ class Stack(nn.Module):
     def __init__(self, spec: Attention) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
-        self.norm = nn.LayerNorm(spec.width)
+        self.norm = nn.LayerNorm(int(spec.width))
 
     def forward(self, h: Tensor, seen: Tensor | None, twice: bool = False) -> Tensor:
         for block in self.blocks:
@@ -251,28 +258,29 @@ class AttentionNetwork(Network):
     def __init__(self, spec: Attention, widths: Widths) -> None:
         super().__init__()
         self.patches = Patches(widths.row, spec.form, int(spec.patch))
+        width = int(spec.width)
         self.parameters_per_value = widths.parameters
         self.is_global = spec.bottleneck == "global"
         self.positions = () if self.is_global else self.patches.grid
         for name in ("encoder_positions", "decoder_positions"):
             if spec.positions == "learned":
-                place = nn.Parameter(_LEARNED_STD * torch.randn(self.patches.count, spec.width))
+                place = nn.Parameter(_LEARNED_STD * torch.randn(self.patches.count, width))
                 self.register_parameter(name, place)
             else:
-                self.register_buffer(name, sinusoids(self.patches.grid, spec.width), persistent=False)
-        self.embed = Affine(self.patches.values, spec.width)
+                self.register_buffer(name, sinusoids(self.patches.grid, width), persistent=False)
+        self.embed = Affine(self.patches.values, width)
         # The class token of a global bottleneck, the features of hidden tokens of the other.
-        self.token = nn.Parameter(_LEARNED_STD * torch.randn(spec.width if self.is_global else widths.features))
+        self.token = nn.Parameter(_LEARNED_STD * torch.randn(width if self.is_global else widths.features))
         self.encoder, self.decoder = Stack(spec), Stack(spec)
-        self.features = Affine(spec.width, widths.features)
-        self.expand = Affine(widths.latent, spec.width * (self.patches.count if self.is_global else 1))
-        self.output = Affine(spec.width, widths.parameters * self.patches.values, bias=False)
+        self.features = Affine(width, widths.features)
+        self.expand = Affine(widths.latent, width * (self.patches.count if self.is_global else 1))
+        self.output = Affine(width, widths.parameters * self.patches.values, bias=False)
         self.bias = nn.Parameter(torch.zeros(widths.parameters, *widths.row))
         self.encoder_condition: Affine | None = None
         self.decoder_condition: Affine | None = None
         if widths.condition:
-            self.encoder_condition = Affine(widths.condition, spec.width, bias=False)
-            self.decoder_condition = Affine(widths.condition, spec.width, bias=False)
+            self.encoder_condition = Affine(widths.condition, width, bias=False)
+            self.decoder_condition = Affine(widths.condition, width, bias=False)
 
     # ---- encoder -----------------------------------------------------------------------------------------------
 

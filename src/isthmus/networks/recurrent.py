@@ -63,7 +63,7 @@ class Recurrent(NetworkSpec):
             (Srivastava et al. 2015). "teacher": the true step before in training and its own output outside (Williams
             and Zipser 1989), which suits short series and strong decoders: errors add up over its own output.
         frame: steps that are read and written at once: a recurrent step costs the same for one value as for eight.
-            "auto" is as many as leave at most 40 recurrent steps.
+            "auto" is as many as leave at most 20 recurrent steps.
         dropout: probability that an output is dropped between two layers in training.
 
     Raises:
@@ -128,7 +128,7 @@ class Recurrent(NetworkSpec):
         return RecurrentNetwork(self, widths)
 
 
-_MOST_STEPS = 40
+_MOST_STEPS = 20
 
 
 class Frames:
