@@ -75,7 +75,7 @@ def test_what_is_missing_has_no_part_in_a_score() -> None:
         for row in range(20):
             alone = forward.parameters[row, :, ~np.isnan(part[row])]
             likelihood = model.composition_.likelihood
-            variance = likelihood.log_variance.exp() + likelihood.floor
+            variance = likelihood.log_spread.exp() + likelihood.floor
             seen = torch.from_numpy(~np.isnan(part[row]))
             error = (batch.x[row, seen] - alone[0]).square() / variance[seen]
             wanted = 0.5 * (error + variance[seen].log() + np.log(2 * np.pi)).sum()

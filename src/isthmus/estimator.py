@@ -25,7 +25,7 @@ from isthmus.inference import Doubles, Floats, Inference, to_batch
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
-from isthmus.training import CheckpointStore, History, choose_progress, runtime, train
+from isthmus.training import CheckpointStore, History, choose_progress, pretrain, runtime, train
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -163,6 +163,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             composition = recipe.build(schema)
             composition.initialise(_spread(data, _INITIAL_ROWS).to(torch.device("cpu")))
             composition.to(device)
+        if recipe.training.pretraining:
+            pretrain(composition, recipe, data, choose_progress(self.verbose))
         folder = resume_from if resume_from is not None else checkpoint
         store = None if folder is None else CheckpointStore(Path(folder), _digest(recipe, rows, told))
         history = train(
@@ -352,13 +354,20 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def kl_per_latent(self, X: Any, *, condition: Any = None) -> Doubles:
         """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.
 
+        A categorical code has one for each of its variables.
+
         Raises:
-            RecipeError: if the code is not variational, or its prior is one of all latents together.
+            RecipeError: if the code is not variational, or only the sum over its latents is known.
         """
         inference = self._inference()
         values, condition = self._rows(X, condition)
         if not inference.variational:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
+        if "latent_kl" not in self.recipe_.code.provides:
+            raise RecipeError(
+                "only the sum of this code's KL over its latents is known, since its posterior or prior joins them; "
+                'try code.covariance="diagonal" and code.prior="standard_normal" or "laplace"'
+            )
         return inference.kl_per_latent(values, condition)
 
     def corrupt(self, X: Any, *, random_state: int = 0) -> Floats:

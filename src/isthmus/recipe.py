@@ -124,7 +124,8 @@ class Recipe:
             likelihood leaves them out.
         conditional: whether encoder and decoder must be told something beside the row, such as its class.
         preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
-            8- and 16-bit integers and values in [0, 1], else "standard".
+            8- and 16-bit integers and values in [0, 1], else "standard"; and "none" for a likelihood of counts,
+            categories or mixed columns, which have their own units.
         training: how it is trained.
 
     Raises:
@@ -136,8 +137,8 @@ class Recipe:
         >>> recipe = Recipe(code=Gaussian(latent_dim=8), objective=Reconstruction(Bernoulli()) + 1.0 * Rate())
         >>> Recipe.from_dict(recipe.to_dict()) == recipe
         True
-        >>> recipe.replace({"code.latent_dim": 2}).code
-        Gaussian(latent_dim=2)
+        >>> recipe.replace({"code.latent_dim": 2}).code.latent_dim
+        2
     """
 
     network: NetworkSpec = field(default_factory=Dense)
@@ -171,6 +172,11 @@ class Recipe:
             provided |= self.objective.likelihood.provides
         provided -= self.code.breaks
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
+        if self.training.pretraining and "stages" not in provided:
+            raise RecipeError(
+                f"training.pretraining={self.training.pretraining} trains layers one by one; {network} has no form "
+                "for; try network.kind=dense, or training.pretraining=0"
+            )
         users = [(f"the term {w.term.kind!r}", w.term.needs, w.term.advice) for w in self.objective.terms]
         users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
         for user, needs, advice in users:
@@ -194,11 +200,14 @@ class Recipe:
             )
         preprocessing = self.preprocessing
         if preprocessing == "auto":
-            preprocessing = "unit" if schema.in_unit_interval else "standard"
+            preprocessing = _auto_preprocessing(self.objective.likelihood, schema)
         code = self.code.resolve(schema.shape, rows)
         network = self.network.resolve(schema.shape, rows)
-        likelihood = _resolve_likelihood(self.objective.likelihood, unit=_is_unit(preprocessing, schema))
-        _check_support(likelihood, preprocessing, schema)
+        unit = _is_unit(preprocessing, schema)
+        likelihood = _resolve_likelihood(self.objective.likelihood, unit=unit).resolve(schema)
+        unsupported = likelihood.unsupported(schema, preprocessing)
+        if unsupported is not None:
+            raise RecipeError(unsupported)
         resolved = dataclasses.replace(
             self,
             network=network,
@@ -236,6 +245,7 @@ class Recipe:
             latent=self.code.latent_dim,
             parameters=self.likelihood.parameters,
             condition=schema.condition_dim,
+            support=self.likelihood.support,
         )
 
     def build(self, schema: Schema) -> Composition:
@@ -267,7 +277,7 @@ class Recipe:
         try:
             return cls._from_dict(check_mapping("recipe", data))
         except RecursionError:
-            raise RecipeError("recipe: its parts are nested without end; try fewer corruptions in a chain") from None
+            raise RecipeError("recipe: its parts are nested without end; try fewer parts inside parts") from None
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> Recipe:
@@ -358,18 +368,10 @@ def _is_unit(preprocessing: str, schema: Schema) -> bool:
     return preprocessing == "unit" or (preprocessing == "none" and schema.low >= 0 and schema.high <= 1)
 
 
-def _check_support(likelihood: LikelihoodSpec, preprocessing: str, schema: Schema) -> None:
-    name = f"the likelihood {likelihood.kind!r}"
-    seen = f"values from {schema.low:g} to {schema.high:g}"
-    if likelihood.support == "unit" and not _is_unit(preprocessing, schema):
-        raise RecipeError(
-            f"{name} cannot hold the data: " + explain("values in [0, 1]", seen, "preprocessing=unit or normal")
-        )
-    if likelihood.support == "binary" and (not schema.binary or preprocessing == "standard"):
-        raise RecipeError(
-            f"{name} cannot hold the data: "
-            + explain("values that are 0 or 1", seen, "binary_cross_entropy for grey levels, or normal")
-        )
+def _auto_preprocessing(likelihood: LikelihoodSpec | str, schema: Schema) -> str:
+    if isinstance(likelihood, LikelihoodSpec) and likelihood.domain.raw:
+        return "none"
+    return "unit" if schema.in_unit_interval else "standard"
 
 
 # Enough steps for a small network to converge; measured on tables and on images of 28 x 28.

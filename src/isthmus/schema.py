@@ -19,9 +19,10 @@ KINDS = ("vector", "image", "series", "tokens", "ratings")
 class Schema:
     """One row of the data: its kind, shape, dtype, range and column names.
 
-    `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows;
-    `condition_labels` are the classes of a model that is told labels, whose condition has one value for each. The
-    kinds beyond `vector` and `image` are named here so that readers and networks can state them.
+    `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows, `binary`
+    and `whole` say that all their values are 0 or 1, and that all are whole numbers; `condition_labels` are the classes
+    of a model that is told labels, whose condition has one value for each. The kinds beyond `vector` and `image` are
+    named here so that readers and networks can state them.
 
     >>> import numpy as np
     >>> Schema.of(np.zeros((5, 28, 28), dtype="uint8")).describe()
@@ -37,6 +38,7 @@ class Schema:
     condition_dim: int = 0
     binary: bool = field(default=False)
     condition_labels: tuple[int | str, ...] | None = None
+    whole: bool = field(default=False)
 
     @classmethod
     def of(
@@ -55,7 +57,8 @@ class Schema:
         low, high = float(np.fmin.reduce(array, axis=None)), float(np.fmax.reduce(array, axis=None))
         binary = low >= 0 and high <= 1 and _all_zero_or_one(array[:100]) and _all_zero_or_one(array)
         shape = tuple(array.shape[1:])
-        return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary, condition_labels)
+        whole = binary or array.dtype.kind in "biu" or (_all_whole(array[:100]) and _all_whole(array))
+        return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary, condition_labels, whole)
 
     @property
     def width(self) -> int:
@@ -129,6 +132,7 @@ class Schema:
                 raise ValueError(f"shape {shape}, {len(names or ())} names, condition_dim {told}")
             labels = _labels(data.get("condition_labels"), told)
             range_ = {"low": float(data["low"]), "high": float(data["high"]), "binary": bool(data["binary"])}
+            range_["whole"] = bool(data.get("whole", data["binary"]))  # older models do not state it
             dtype = str(np.dtype(data["dtype"]))
             if np.dtype(dtype).kind not in "fiub":
                 raise ValueError(f"dtype {dtype}")
@@ -168,6 +172,10 @@ def _labels(given: Any, told: int) -> tuple[int | str, ...] | None:
 
 def _all_zero_or_one(array: np.ndarray) -> bool:
     return bool(((array == 0) | (array == 1) | (array != array)).all())
+
+
+def _all_whole(array: np.ndarray) -> bool:
+    return bool(((array == np.floor(array)) | (array != array)).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
-from isthmus.networks.base import Network, NetworkSpec, Widths
+from isthmus.networks.base import Network, NetworkSpec, Stage, Widths
 from isthmus.networks.layers import (
     ACTIVATIONS,
     GAINS,
@@ -93,7 +93,8 @@ class Dense(NetworkSpec):
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset({"bottleneck"}) | (frozenset() if self.normalisation == "batch" else {"independent_rows"})
+        alone = frozenset[str]() if self.normalisation == "batch" else {"independent_rows"}
+        return frozenset({"bottleneck", "stages"}) | alone
 
     def resolve(self, row: tuple[int, ...], rows: int) -> Self:
         if self.hidden_dims != "auto":
@@ -292,6 +293,10 @@ class DenseNetwork(Network):
             if read.shape == written.shape:
                 written.copy_(read)  # type: ignore[operator]
         self._constrain(_FIRST_POWER_ITERATIONS)
+
+    def stages(self) -> list[Stage]:
+        pairs = zip(self.encoder, self.decoder, self.encoder_widths[1:-1], strict=False)
+        return [Stage(encoder, decoder, width) for encoder, decoder, width in pairs]
 
     def set_output_bias(self, bias: Tensor) -> None:
         output: Block = self.decoder[0]  # type: ignore[assignment]

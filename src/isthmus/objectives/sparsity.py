@@ -74,7 +74,7 @@ class L0(Term):
     itself if its activation is above the square root of the weight.
 
     Example:
-        >>> (0.1 * L0()).term.kind
+        >>> (0.2 * L0()).term.kind
         'l0'
 
     Paper: Rajamanoharan et al., Jumping Ahead, 2024, https://arxiv.org/abs/2407.14435.
@@ -99,7 +99,7 @@ class Gate(Term):
         sparsity: what an active gate costs, by its size; with unit decoder columns the L1 coefficient of the paper.
 
     Example:
-        >>> Gate(sparsity=0.5).needs
+        >>> Gate(sparsity=0.2).needs
         frozenset({'gate'})
 
     Paper: Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024,
@@ -109,7 +109,7 @@ class Gate(Term):
     kind: ClassVar[str] = "gate"
     needs: ClassVar[Set[str]] = frozenset({"gate"})  # type: ignore[misc]
     advice: ClassVar[str] = "drop the term or use a gated code"
-    sparsity: float = 0.1
+    sparsity: float = 0.5
 
     def __post_init__(self) -> None:
         check_number("objective.gate.sparsity", self.sparsity, 0.0)
