@@ -54,9 +54,10 @@ def recipes(draw: Any) -> Recipe:
     )
     terms = tuple(WeightedTerm(w.term, draw(weights)) for w in recipe.objective.terms)
     likelihood = draw(st.sampled_from([recipe.objective.likelihood, "auto_error", "auto_density"]))
-    network = dataclasses.replace(
-        recipe.network, hidden_dims=draw(st.one_of(st.just("auto"), st.lists(st.integers(1, 9), max_size=4).map(tuple)))
-    )  # type: ignore[type-var]
+    width = next(name for name in SMALL if hasattr(recipe.network, name))
+    layers = len(getattr(recipe.network, width))  # a stride for each stage asks for as many channels
+    widths = st.lists(st.integers(1, 9), min_size=layers, max_size=layers).map(tuple)
+    network = dataclasses.replace(recipe.network, **{width: draw(st.one_of(st.just("auto"), widths))})  # type: ignore[type-var]
     code = dataclasses.replace(recipe.code, latent_dim=draw(st.one_of(st.just("auto"), st.integers(1, 99))))  # type: ignore[type-var]
     training = Training(
         epochs=draw(st.one_of(st.just("auto"), st.integers(1, 10**6))),
