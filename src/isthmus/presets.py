@@ -365,6 +365,11 @@ def cvae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
     return dataclasses.replace(vae(latent_dim, **settings), conditional=True)
 
 
+# Measured on 10,000 images of Fashion-MNIST, 32 latents, 5 epochs: a test error of 0.0134 at 0.01 where 0.004 reaches
+# 0.0156, since a kernel has few weights and each must go far; the dense network is worse at 0.01 than at 0.004.
+_CONV_RATE = 0.01
+
+
 def conv_autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
     """Return the convolutional autoencoder: squared error through a narrow code. For images.
 
@@ -374,7 +379,7 @@ def conv_autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
 
     Paper: Masci et al., Stacked Convolutional Auto-Encoders for Hierarchical Feature Extraction, ICANN 2011.
     """
-    return _recipe(Deterministic(latent_dim), settings=settings, network="conv")
+    return _recipe(Deterministic(latent_dim), settings={"learning_rate": _CONV_RATE, **settings}, network="conv")
 
 
 def conv_vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:

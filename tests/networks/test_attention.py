@@ -362,9 +362,9 @@ def test_auto_and_misfits() -> None:
     assert [spec.form for spec in found.values()] == ["series", "series", "image", "image", "image"]
     assert [spec.patch for spec in found.values()] == PATCHES
     assert Attention(form="series").resolve((40, 9), 9).form == "series"
-    with pytest.raises(Exception, match="network.heads: expected a divisor of network.width=6, got 4; try 3"):
+    with pytest.raises(Exception, match=r"network.heads: expected a divisor of network.width=6, got 4; try 3"):
         Attention(width=6)
-    with pytest.raises(Exception, match="network.heads"):
+    with pytest.raises(Exception, match=r"network.heads"):
         Attention(heads=5).resolve((6,), 9)
     widths = Widths((2, 3, 4, 5), 4, 4)
     assert "got rows of shape (2, 3, 4, 5)" in (Attention().misfit(widths) or "")

@@ -233,6 +233,7 @@ _EXTRAS = {
     "dropout": "dropout {}",
     "residual": "residual",
     "tied": "tied weights",
+    "skips": "skips",
 }
 # What a part of the loss stands for; a term that is missing here goes by its name.
 MEANINGS = {
@@ -249,7 +250,7 @@ _NAMES = {"gaussian": "Gaussian", "gaussian_noise": "Gaussian noise", "salt_and_
 def in_words(recipe: Recipe, values: int) -> dict[str, str]:
     """Return a resolved recipe's parts in words, for rows of so many values."""
     network: Any = recipe.network
-    hidden = getattr(network, "hidden_dims", None)
+    hidden = getattr(network, "hidden_dims", getattr(network, "channels", None))
     widths = f" {' – '.join(map(str, (values, *hidden, recipe.code.latent_dim)))}" if hidden is not None else ""
     extras = [text.format(value) for name, text in _EXTRAS.items() if (value := getattr(network, name, None))]
     terms = [f"{_weight(weighted.weight)} × {_plain(weighted.term)}" for weighted in recipe.objective.terms]

@@ -33,8 +33,8 @@ class Conv(NetworkSpec):
     recurrent network.
 
     Args:
-        channels: of the encoder's maps, one number for each stage, or "auto": stages until a side has 8 positions or
-            fewer, the first of 16 channels, then 32, then 64.
+        channels: of the encoder's maps, one number for each stage, or "auto": stages until no side has more than 8
+            positions, the first of 16 channels, where a channel costs most, the others of 64.
         kernel: side of each convolution's window, at least the stride.
         stride: of each stage, or one number for each of them.
         normalisation: before the activation: "batch"; "layer", over all values of a map; "group", over groups of 16
@@ -132,7 +132,7 @@ class Conv(NetworkSpec):
         elif self.stride > 1:
             while side > _SMALL_MAP * self.stride**stages:
                 stages += 1
-        return replace(self, channels=tuple(min(64, 16 * 2**stage) for stage in range(stages)))
+        return replace(self, channels=(16, *(64,) * (stages - 1)))
 
     def misfit(self, widths: Widths) -> str | None:
         row = widths.row

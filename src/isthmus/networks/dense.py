@@ -170,7 +170,7 @@ class Block(nn.Module):
     def calibrate(self, x: Tensor, shift: Tensor | None, std: float) -> None:
         """Set the weights by inputs `x` and what is added to their products (see `isthmus.networks.layers`)."""
         if not self.tied_to:
-            calibrate(self.weight, self.bias, lambda: F.linear(x, self.weight) + (0 if shift is None else shift), std)
+            calibrate(self.weight, self.bias, lambda: F.linear(x, self.weight), std, shift)
 
     def limit_spectral_norm(self, limit: float, iterations: int) -> None:
         """Divide the weights by ``max(1, sigma / limit)``, sigma being their largest singular value."""

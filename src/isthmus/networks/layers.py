@@ -42,7 +42,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, training: bool) -> Te
     return padded[:, :-missing]
 
 
-def calibrate(weight: Tensor, bias: Tensor, product: Callable[[], Tensor], std: float) -> None:
+def calibrate(
+    weight: Tensor, bias: Tensor, product: Callable[[], Tensor], std: float, shift: Tensor | None = None
+) -> None:
     """Make the pre-activations of some rows zero on average and of standard deviation `std`, in place.
 
     Orthogonal directions (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) scaled by the data (Mishkin and Matas
@@ -54,7 +56,8 @@ def calibrate(weight: Tensor, bias: Tensor, product: Callable[[], Tensor], std: 
         bias: `(units,)`, one for each index of the products' axes after the first, or for each channel.
         product: gives what the layer makes of the rows by the present weight, without the bias:
             `(rows, units)` or `(rows, channels, *positions)`.
-        std: standard deviation that is wanted.
+        std: standard deviation that is wanted of the products.
+        shift: what is added to each row's products, `(rows, *units)`; centred too.
     """
     if min(len(weight), weight[0].numel()) <= _LARGEST_ORTHOGONAL:
         nn.init.orthogonal_(weight)
@@ -67,3 +70,5 @@ def calibrate(weight: Tensor, bias: Tensor, product: Callable[[], Tensor], std: 
     scale = std / spread
     weight.mul_(scale)
     bias.copy_(-mean.flatten() * scale)
+    if shift is not None:
+        bias.sub_(shift.mean(0).flatten())

@@ -141,12 +141,7 @@ class MapLayer(nn.Module):
     def calibrate(self, x: Tensor, shift: Tensor | None, std: float) -> None:
         """Set the weights by inputs and what is added to their products (see `isthmus.networks.layers`)."""
         if not self.tied_to:
-            calibrate(
-                self.weight,
-                self.bias,
-                lambda: self.product(x, self.weight, None) + (0 if shift is None else shift),
-                std,
-            )
+            calibrate(self.weight, self.bias, lambda: self.product(x, self.weight, None), std, shift)
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         weight = self.tied_to[0].weight if self.tied_to else self.weight
