@@ -111,9 +111,9 @@ class SparseCode(Code):
 
     def any_active(self, latents: Tensor, values: Tensor) -> Tensor:
         """Return `(latent,)` booleans: which of the latents that were kept have a value that is not zero."""
-        found = torch.zeros(self.latent_dim, dtype=torch.uint8, device=values.device)
-        found.scatter_reduce_(0, latents.flatten(), (values != 0).flatten().to(torch.uint8), "amax")
-        return found.bool()
+        times = torch.zeros(self.latent_dim, device=values.device)
+        times.scatter_add_(0, latents.flatten(), (values != 0).flatten().to(times.dtype))
+        return times > 0
 
 
 def _resolve_k(latent_dim: int) -> int:
