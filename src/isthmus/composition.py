@@ -121,6 +121,7 @@ class Composition(Trainable):
             return output
         axis = output.z.ndim - output.mean.ndim + 1
         open_ = torch.arange(output.z.shape[axis], device=output.z.device) < self.open_latents
+        output.kept = None
         output.z = output.z * open_.view(-1, *[1] * (output.z.ndim - axis - 1))
         output.mean = output.mean * open_.view(-1, *[1] * (output.mean.ndim - 2))
         return output
@@ -194,7 +195,10 @@ class Composition(Trainable):
         z = code.z.flatten(0, 1) if code.z.ndim > code.mean.ndim else code.z
         repeated = batch.repeat(samples)
         skips = tuple(skip.repeat(samples, *[1] * (skip.ndim - 1)) for skip in code.skips)
-        parameters = self.decode(z, repeated, skips)
+        if code.kept is None:
+            parameters = self.decode(z, repeated, skips)
+        else:
+            parameters = self.network.decode_kept(z, code.kept, repeated, skips)
         counted = batch.mask if seen.scored is None else seen.scored
         if counted is not None and samples > 1:
             counted = counted.repeat(samples, *[1] * (counted.ndim - 1))

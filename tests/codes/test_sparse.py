@@ -149,6 +149,12 @@ def test_counts_stand_still_outside_training(spec: CodeSpec) -> None:
     assert torch.equal(code.rows_since_active, before)
 
 
+def test_a_latent_that_is_kept_and_zero_is_not_active() -> None:
+    code = code_of(TopK(12, 3)).train()
+    output = code(torch.zeros(10, 12, requires_grad=True))
+    assert (code.rows_since_active == 10).all() and not output.quantities["l0"].any()
+
+
 # ---- descriptions -------------------------------------------------------------------------------------------------
 
 

@@ -145,9 +145,8 @@ def test_gradients_reach_every_parameter(case: str, shape: tuple[int, ...], cond
     composition = build(recipe, x, condition).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        composition.initialise(
-            batch_of(x, condition)
-        )  # a threshold learns from features near it, so their scale counts
+        # A threshold learns from features near it, so their scale counts.
+        composition.initialise(batch_of(x, condition))
     owned = dict(composition.owners())
     assert sum(p.numel() for ps in owned.values() for p in ps) == sum(p.numel() for p in composition.parameters())
     with torch.random.fork_rng(devices=[]):

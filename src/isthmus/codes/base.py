@@ -111,6 +111,8 @@ class CodeOutput:
         posterior: q(z|x) of a variational code.
         prior: p(z) of a variational code.
         skips: what the network passes to the decoder beside the code; set by the composition.
+        kept: `(rows, kept)` latents and their values, of a code whose z is zero elsewhere, in training; None if z is to
+            be read whole. A decoder may read this in place of z (`Network.decode_kept`).
     """
 
     z: Tensor
@@ -120,6 +122,7 @@ class CodeOutput:
     posterior: Density | None = None
     prior: Density | None = None
     skips: tuple[Tensor, ...] = ()
+    kept: tuple[Tensor, Tensor] | None = None
 
 
 class Code(nn.Module, ABC):

@@ -111,9 +111,9 @@ class SparseCode(Code):
 
     def any_active(self, latents: Tensor, values: Tensor) -> Tensor:
         """Return `(latent,)` booleans: which of the latents that were kept have a value that is not zero."""
-        found = torch.zeros(self.latent_dim, dtype=torch.uint8, device=values.device)
-        found.scatter_reduce_(0, latents.flatten(), (values != 0).flatten().to(torch.uint8), "amax")
-        return found.bool()
+        times = torch.zeros(self.latent_dim, device=values.device)
+        times.scatter_add_(0, latents.flatten(), (values != 0).flatten().to(times.dtype))
+        return times > 0
 
 
 def _resolve_k(latent_dim: int) -> int:
@@ -184,9 +184,11 @@ class TopKCode(SparseCode):
 
     def forward(self, features: Tensor, draw: Draw | None = None, pseudo: Tensor | None = None) -> CodeOutput:
         values, latents = features.topk(self.k, 1, sorted=False)
-        z = torch.zeros_like(features).scatter(1, latents, values)
+        z = torch.zeros_like(features).scatter_(1, latents, values)
         l0 = (values != 0).flatten(1).sum(1, keepdim=True).to(z.dtype)
-        return self.output(z, features, self.any_active(latents, values), l0, draw)
+        output = self.output(z, features, self.any_active(latents, values), l0, draw)
+        output.kept = (latents, values) if self.training and features.ndim == 2 and output.z is z else None
+        return output
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,21 @@ class Network(nn.Module, ABC):
         """
         return ()
 
+    def decode_kept(
+        self, z: Tensor, kept: tuple[Tensor, Tensor], batch: Batch, skips: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Return what `decode` returns, for latents of which few are not zero.
+
+        A network that can, saves the time that zeros take. This default takes them as they are.
+
+        Args:
+            z: `(rows, latent)`.
+            kept: `(rows, kept)` latents, and their values, which hold the gradient: z is zero elsewhere.
+            batch: as for `decode`.
+            skips: as for `decode`.
+        """
+        return self.decode(z, batch, skips)
+
     def after_step(self) -> None:
         """Put the weights back where they must be after an optimiser step, such as columns of norm one."""
 

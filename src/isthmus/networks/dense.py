@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.networks.base import Network, NetworkSpec, Stage, Widths
+from isthmus.networks.kept import linear_for_kept, linear_of_kept, worthwhile
 from isthmus.networks.layers import (
     ACTIVATIONS,
     GAINS,
@@ -144,8 +145,10 @@ class Block(nn.Module):
         hidden: bool,
         tied_to: Block | None = None,
         limited: bool = False,
+        feeds_code: bool = False,
     ) -> None:
         super().__init__()
+        self.feeds_code = feeds_code
         self.tied_to: tuple[Block, ...] = () if tied_to is None else (tied_to,)  # a tuple hides it from the module tree
         self.bias = nn.Parameter(torch.zeros(outputs))
         if tied_to is None:
@@ -182,9 +185,21 @@ class Block(nn.Module):
         sigma = left @ self.weight @ right
         self.weight.div_((sigma / limit).clamp_min(1.0))
 
+    @property
+    def matrix(self) -> Tensor:
+        """`(outputs, inputs)`, the layer's own weights or those it is tied to."""
+        return self.tied_to[0].weight.t() if self.tied_to else self.weight
+
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        weight = self.tied_to[0].weight.t() if self.tied_to else self.weight
-        h = linear(x, weight, self.bias, self.training)
+        if self.feeds_code and self.training:
+            return self._finish(linear_for_kept(x, self.matrix, self.bias), x, shift)
+        return self._finish(linear(x, self.matrix, self.bias, self.training), x, shift)
+
+    def of_kept(self, z: Tensor, latents: Tensor, values: Tensor, shift: Tensor | None) -> Tensor:
+        """Return the layer of z, which is `values` at `latents` and zero elsewhere."""
+        return self._finish(linear_of_kept(latents, values, self.matrix) + self.bias, z, shift)
+
+    def _finish(self, h: Tensor, x: Tensor, shift: Tensor | None) -> Tensor:
         if shift is not None:
             h = h + shift
         if self.norm is not None:
@@ -216,7 +231,8 @@ class DenseNetwork(Network):
         decoder_widths = (row * widths.parameters, *hidden, widths.latent)
         last = len(hidden)
         self.encoder = nn.ModuleList(
-            Block(spec, self.encoder_widths[i], self.encoder_widths[i + 1], hidden=i < last) for i in range(last + 1)
+            Block(spec, self.encoder_widths[i], self.encoder_widths[i + 1], hidden=i < last, feeds_code=i == last)
+            for i in range(last + 1)
         )
         # Numbered from the data inwards, like the encoder: decoder[0] gives the output.
         self.decoder = nn.ModuleList(
@@ -270,6 +286,17 @@ class DenseNetwork(Network):
         h = z
         for block in reversed(self.decoder):
             h, shift = block(h, shift), None
+        return h.view(h.shape[0], self.parameters_per_value, *self.row)
+
+    def decode_kept(
+        self, z: Tensor, kept: tuple[Tensor, Tensor], batch: Batch, skips: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        first: Block = self.decoder[-1]  # type: ignore[assignment]
+        if not worthwhile(kept[0], first.matrix):
+            return self.decode(z, batch, skips)
+        h = first.of_kept(z, *kept, self._shift(self.decoder_condition, batch))
+        for block in reversed(self.decoder[:-1]):
+            h = block(h)
         return h.view(h.shape[0], self.parameters_per_value, *self.row)
 
     def calibrate_encoder(self, batch: Batch, std: float) -> Tensor:
