@@ -84,6 +84,8 @@ def small(recipe: Recipe, **training: Any) -> Recipe:
     changes |= {f"network.{k}": v for k, v in SMALL.items() if getattr(recipe.network, k, None) == "auto"}
     if recipe.code.latent_dim == "auto":
         changes["code.latent_dim"] = 3 * getattr(recipe.code, "classes", 1)
+    if hasattr(getattr(recipe.code, "prior", None), "components"):
+        changes["code.prior.components"] = LEAST["components"]
     return recipe.replace({"training.epochs": 3, "training.batch_size": 32, "training.patience": None, **changes})
 
 
