@@ -187,7 +187,9 @@ def test_adversarial_training_brings_the_codes_to_the_prior() -> None:
     recipe = recipe.replace({"code.latent_dim": 2, "training.validation_fraction": 0.0})
     model = Autoencoder(recipe, random_state=0).fit(x)
     codes = model.transform(x)
-    plain = Autoencoder(recipe.replace({"objective.latent_adversary.weight": 0.0, "training.epochs": 20}), random_state=0).fit(x)
+    plain = Autoencoder(
+        recipe.replace({"objective.latent_adversary.weight": 0.0, "training.epochs": 20}), random_state=0
+    ).fit(x)
     far = plain.transform(x)
     assert np.abs(np.cov(far.T) - np.eye(2)).max() > 0.5
     assert np.abs(codes.mean(0)).max() < 0.25
