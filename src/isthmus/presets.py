@@ -2,8 +2,9 @@
 
 Every preset takes the settings that people type as keyword arguments: `network` ("dense", "conv", ..., or a description
 such as `isthmus.networks.Conv()`) and that network's own settings (`hidden_dims`, `activation`, `normalisation`,
-`dropout`, `residual`, `tied` for the dense one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`,
-`learning_rate`, ...), `preprocessing` and, where the method has a choice, `likelihood`.
+`dropout`, `residual`, `tied` for the dense one; `channels`, `kernel`, `stride`, `skips` and more for the convolutional
+one), those of `isthmus.recipe.Training` (`epochs`, `batch_size`, `learning_rate`, ...), `preprocessing` and, where the
+method has a choice, `likelihood`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,34 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from isthmus.codec import AXES, decode_part
-from isthmus.codes import CodeSpec, Deterministic, Gaussian
+from isthmus.codes import (
+    FSQ,
+    BatchTopK,
+    Categorical,
+    CodeSpec,
+    Deterministic,
+    FlowPrior,
+    Gated,
+    Gaussian,
+    JumpReLU,
+    LaplacePrior,
+    TopK,
+    VampPrior,
+    VectorQuantised,
+)
 from isthmus.corruptions import Corruption, GaussianNoise
 from isthmus.errors import RecipeError, check_choice, check_number, unknown_name
-from isthmus.networks import NetworkSpec
+from isthmus.networks import Conv, Dense, NetworkSpec
 from isthmus.objectives import (
+    L0,
     LIKELIHOODS,
+    Auxiliary,
     Capacity,
+    Commitment,
     Contraction,
     DecoderGradient,
     Discrepancy,
+    Gate,
     ImageAdversary,
     ImportanceWeighted,
     LatentAdversary,
@@ -34,6 +53,7 @@ from isthmus.objectives import (
     Rate,
     Sparsity,
     SparsityTarget,
+    SquaredError,
     Term,
     TotalCorrelation,
     Weight,
@@ -43,6 +63,11 @@ from isthmus.recipe import Recipe, Training
 
 LatentDim = int | Literal["auto"]
 LikelihoodChoice = LikelihoodSpec | Literal["auto_error", "auto_density"]
+
+# A dictionary: one linear layer on each side, whose decoder columns are the directions that the latents stand for.
+_DICTIONARY = Dense(hidden_dims=(), unit_decoder=True)
+# The weight of the auxiliary term in Gao et al. 2024.
+_AUXILIARY = 1.0 / 32.0
 
 _TRAINING = [field.name for field in dataclasses.fields(Training)]
 
@@ -159,6 +184,87 @@ def sparse(latent_dim: LatentDim = "auto", penalty: str = "l1", **settings: Any)
     return (sparse_l1 if penalty == "l1" else sparse_kl)(latent_dim, **settings)
 
 
+def _dictionary(code: CodeSpec, *terms: WeightedTerm, settings: dict[str, Any], own: tuple[str, ...]) -> Recipe:
+    """Return a sparse dictionary: one linear layer on each side and, unless told otherwise, a linear squared error."""
+    likelihood, network = SquaredError("linear"), _DICTIONARY
+    return _recipe(code, *terms, settings=settings, likelihood=likelihood, own=own, network=network)
+
+
+def top_k(latent_dim: LatentDim = "auto", k: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the sparse dictionary of which each row uses exactly k entries. For features that can be read.
+
+    One linear layer on each side, decoder columns of norm 1, squared error, and an auxiliary loss for dead latents.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        k: entries for each row; "auto" is a sixteenth of the latents, from 1 to 32.
+        **settings: see the module.
+
+    Example:
+        >>> top_k(latent_dim=64, k=4).objective.weights(1.0)
+        {'auxiliary': 0.03125}
+
+    Paper: Gao et al., Scaling and evaluating sparse autoencoders, 2024, https://arxiv.org/abs/2406.04093.
+    """
+    return _dictionary(TopK(latent_dim, k), WeightedTerm(Auxiliary(), _AUXILIARY), settings=settings, own=("k",))
+
+
+def batch_top_k(latent_dim: LatentDim = "auto", k: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the sparse dictionary of which rows use k entries on average, and each as many as it needs.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        k: entries for each row on average; "auto" is a sixteenth of the latents, from 1 to 32.
+        **settings: see the module.
+
+    Example:
+        >>> batch_top_k(latent_dim=64, k=4).code
+        BatchTopK(latent_dim=64, k=4, dead_after='auto')
+
+    Paper: Bussmann et al., BatchTopK Sparse Autoencoders, 2024, https://arxiv.org/abs/2412.06410.
+    """
+    return _dictionary(BatchTopK(latent_dim, k), WeightedTerm(Auxiliary(), _AUXILIARY), settings=settings, own=("k",))
+
+
+def jump_relu(latent_dim: LatentDim = "auto", weight: Weight = 0.2, **settings: Any) -> Recipe:
+    """Return the sparse dictionary whose entries have learned thresholds, and a price for each entry in use.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        weight: what an active entry costs, in the units of the squared error: one pays for itself above the square
+            root of the weight.
+        **settings: see the module.
+
+    Example:
+        >>> jump_relu(latent_dim=64, weight=0.5).objective.weights(1.0)
+        {'l0': 0.5, 'auxiliary': 0.03125}
+
+    Paper: Rajamanoharan et al., Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders,
+    2024, https://arxiv.org/abs/2407.14435.
+    """
+    terms = WeightedTerm(L0(), weight), WeightedTerm(Auxiliary(), _AUXILIARY)
+    return _dictionary(JumpReLU(latent_dim), *terms, settings=settings, own=("weight",))
+
+
+def gated(latent_dim: LatentDim = "auto", sparsity: float = 0.5, **settings: Any) -> Recipe:
+    """Return the sparse dictionary in which a gate decides what is in use and another path by how much.
+
+    Args:
+        latent_dim: entries of the dictionary; "auto" is four times the row's values, at most 4096.
+        sparsity: the weight of the L1 norm of the open gates.
+        **settings: see the module.
+
+    Example:
+        >>> gated(latent_dim=64, sparsity=0.2).objective.terms[0].term
+        Gate(sparsity=0.2)
+
+    Paper: Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024,
+    https://arxiv.org/abs/2404.16014.
+    """
+    terms = WeightedTerm(Gate(sparsity), 1.0), WeightedTerm(Auxiliary(), _AUXILIARY)
+    return _dictionary(Gated(latent_dim), *terms, settings=settings, own=("sparsity",))
+
+
 def contractive(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
     """Return the contractive autoencoder: the code is to change little when the row does. For robust features.
 
@@ -203,6 +309,225 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
     weight: Weight = Linear(end=beta, over=warmup_share) if warmup_share else beta
     term, own = WeightedTerm(Rate(), weight), ("beta", "warmup_share")
     return _recipe(Gaussian(latent_dim), term, settings=settings, likelihood="auto_density", own=own)
+
+
+def deep(latent_dim: LatentDim = 30, hidden_dims: tuple[int, ...] = (1000, 500, 250), **settings: Any) -> Recipe:
+    """Return the deep autoencoder: three hidden layers on each side of a code of 30. For compression and for maps.
+
+    It needs no pretraining: orthogonal directions scaled by the data start it as well (see `isthmus.networks.Dense`).
+
+    Example:
+        >>> deep().network.hidden_dims
+        (1000, 500, 250)
+
+    Paper: Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 2006.
+    """
+    return _recipe(Deterministic(latent_dim), settings={"hidden_dims": hidden_dims, **settings})
+
+
+def stacked(
+    latent_dim: LatentDim = "auto",
+    hidden_dims: tuple[int, ...] | Literal["auto"] = "auto",
+    corruption: Corruption | None = None,
+    pretraining: int = 10,
+    **settings: Any,
+) -> Recipe:
+    """Return the stacked denoising autoencoder: its layers are trained one by one, then together. For features.
+
+    Args:
+        latent_dim: width of the latent.
+        hidden_dims: widths of the layers.
+        corruption: what each layer sees; Gaussian noise of standard deviation 0.3 by default.
+        pretraining: epochs for each layer.
+        **settings: see the module.
+
+    Example:
+        >>> stacked(hidden_dims=(64, 32), pretraining=5).training.pretraining
+        5
+
+    Paper: Vincent et al., Stacked Denoising Autoencoders, JMLR 2010.
+    """
+    settings = {"hidden_dims": hidden_dims, "pretraining": pretraining, **settings}
+    return denoising(latent_dim, corruption, **settings)
+
+
+def cvae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the conditional VAE: encoder and decoder are told a label or numbers. For samples of a chosen class.
+
+    Fit it with ``Autoencoder(presets.cvae()).fit(X, condition=labels)`` and draw with ``sample(10, condition=label)``.
+
+    Example:
+        >>> cvae(latent_dim=8).conditional
+        True
+
+    Paper: Sohn et al., Learning Structured Output Representation using Deep Conditional Generative Models, 2015.
+    """
+    return dataclasses.replace(vae(latent_dim, **settings), conditional=True)
+
+
+def conv_autoencoder(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the convolutional autoencoder: squared error through a narrow code. For images.
+
+    Example:
+        >>> conv_autoencoder(latent_dim=32, channels=(16, 32), residual=True).network.channels
+        (16, 32)
+
+    Paper: Masci et al., Stacked Convolutional Auto-Encoders for Hierarchical Feature Extraction, ICANN 2011.
+    """
+    return _recipe(Deterministic(latent_dim), settings=settings, network="conv")
+
+
+def conv_vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
+    """Return the variational autoencoder with a convolutional network. For samples and scores of images.
+
+    Example:
+        >>> conv_vae(latent_dim=20).code
+        Gaussian(latent_dim=20)
+
+    Paper: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114.
+    """
+    return _recipe(Gaussian(latent_dim), Rate(), settings=settings, likelihood="auto_density", network="conv")
+
+
+def conv_denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = None, **settings: Any) -> Recipe:
+    """Return the convolutional denoising autoencoder with skips from encoder to decoder. For cleaning images.
+
+    What passes beside the code makes clean images sharper and the code itself poorer; `skips=False` is for features.
+
+    Args:
+        latent_dim: width of the latent.
+        corruption: what the encoder sees; Gaussian noise of standard deviation 0.3 by default.
+        **settings: see the module.
+
+    Example:
+        >>> conv_denoising().network.skips, conv_denoising(skips=False).network.skips
+        (True, False)
+
+    Paper: Ronneberger et al., U-Net, 2015, https://arxiv.org/abs/1505.04597; the noise from Vincent et al., Extracting
+    and Composing Robust Features with Denoising Autoencoders, ICML 2008.
+    """
+    noise = corruption or GaussianNoise(0.3)
+    code = Deterministic(latent_dim)
+    return _recipe(code, settings=settings, corruption=noise, own=("corruption",), network=Conv(skips=True))
+
+
+def sparse_vae(latent_dim: LatentDim = "auto", scale: float = 1.0, **settings: Any) -> Recipe:
+    """Return the VAE with a Laplace prior: few latents are far from zero for a row. For features that can be read.
+
+    Args:
+        latent_dim: width of the latent; sparse codes are often wider than the row.
+        scale: of the Laplace density.
+        **settings: see the module.
+
+    Example:
+        >>> sparse_vae(latent_dim=64, scale=0.5).code.prior
+        LaplacePrior(scale=0.5)
+
+    Paper: Geadah et al., Sparse-Coding Variational Autoencoders, Neural Computation 2024,
+    https://direct.mit.edu/neco/article/36/12/2571/124821.
+    """
+    code = Gaussian(latent_dim, prior=LaplacePrior(scale))
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("scale",))
+
+
+def vamp_vae(latent_dim: LatentDim = "auto", components: int = 100, **settings: Any) -> Recipe:
+    """Return the VAE whose prior is the average posterior of learned rows. For samples and better scores.
+
+    Args:
+        latent_dim: width of the latent.
+        components: how many learned rows.
+        **settings: see the module.
+
+    Example:
+        >>> vamp_vae(components=20).code.prior
+        VampPrior(components=20)
+
+    Paper: Tomczak and Welling, VAE with a VampPrior, AISTATS 2018, https://arxiv.org/abs/1705.07120.
+    """
+    code = Gaussian(latent_dim, prior=VampPrior(components))
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("components",))
+
+
+def flow_vae(latent_dim: LatentDim = "auto", layers: int = 4, **settings: Any) -> Recipe:
+    """Return the VAE whose prior is a normalising flow. For samples and better scores.
+
+    Args:
+        latent_dim: width of the latent, two at least.
+        layers: coupling layers of the flow.
+        **settings: see the module.
+
+    Example:
+        >>> flow_vae(layers=2).code.prior.layers
+        2
+
+    Papers: Chen et al., Variational Lossy Autoencoder, ICLR 2017, https://arxiv.org/abs/1611.02731; Dinh et al.,
+    Density Estimation Using Real NVP, ICLR 2017, https://arxiv.org/abs/1605.08803.
+    """
+    code = Gaussian(latent_dim, prior=FlowPrior(layers))
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("layers",))
+
+
+def categorical_vae(latent_dim: LatentDim = "auto", classes: int = 10, **settings: Any) -> Recipe:
+    """Return the VAE with categorical latents, relaxed by the Gumbel-softmax. For discrete codes and groups of rows.
+
+    Args:
+        latent_dim: width of the latent, ``variables * classes``.
+        classes: of each variable.
+        **settings: see the module.
+
+    Example:
+        >>> categorical_vae(latent_dim=30, classes=10).code.classes
+        10
+
+    Papers: Jang et al., Categorical Reparameterization with Gumbel-Softmax, ICLR 2017,
+    https://arxiv.org/abs/1611.01144; Maddison et al., The Concrete Distribution, ICLR 2017,
+    https://arxiv.org/abs/1611.00712.
+    """
+    code = Categorical(latent_dim, classes)
+    return _recipe(code, Rate(), settings=settings, likelihood="auto_density", own=("classes",))
+
+
+def vq_vae(
+    latent_dim: LatentDim = "auto",
+    entries: int = 512,
+    groups: int | Literal["auto"] = "auto",
+    weight: Weight = 0.25,
+    **settings: Any,
+) -> Recipe:
+    """Return the vector-quantised autoencoder: latents are entries of a learned codebook. For symbols and compression.
+
+    Args:
+        latent_dim: width of the latent.
+        entries: vectors in each codebook.
+        groups: sub-vectors that are quantised apart; 1 for feature maps, where every position is a symbol.
+        weight: of the commitment term.
+        **settings: see the module.
+
+    Example:
+        >>> vq_vae(latent_dim=16, entries=256).code.entries
+        256
+
+    Paper: van den Oord et al., Neural Discrete Representation Learning, 2017, https://arxiv.org/abs/1711.00937.
+    """
+    code, own = VectorQuantised(latent_dim, entries, groups), ("entries", "groups", "weight")
+    return _recipe(code, WeightedTerm(Commitment(), weight), settings=settings, own=own)
+
+
+def fsq(latent_dim: LatentDim = "auto", levels: tuple[int, ...] = (8, 5, 5, 5), **settings: Any) -> Recipe:
+    """Return the autoencoder whose latents are rounded to a few levels. For symbols and compression, without a term.
+
+    Args:
+        latent_dim: width of the latent.
+        levels: numbers of levels, of the first latents in order, and again from the start.
+        **settings: see the module.
+
+    Example:
+        >>> fsq(latent_dim=4).code.levels
+        (8, 5, 5, 5)
+
+    Paper: Mentzer et al., Finite Scalar Quantization: VQ-VAE Made Simple, 2023, https://arxiv.org/abs/2309.15505.
+    """
+    return _recipe(FSQ(latent_dim, levels), settings=settings, own=("levels",))
 
 
 def beta_tc_vae(latent_dim: LatentDim = "auto", beta: float = 6.0, rows: int | None = None, **settings: Any) -> Recipe:
@@ -296,7 +621,7 @@ def wae(latent_dim: LatentDim = "auto", weight: Weight = 10.0, **settings: Any) 
     Paper: Tolstikhin et al., Wasserstein Auto-Encoders, 2018, https://arxiv.org/abs/1711.01558 (WAE-MMD).
     """
     term = WeightedTerm(Discrepancy(), weight)
-    return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
+    return _recipe(Deterministic(latent_dim, sampled_from="normal"), term, settings=settings, own=("weight",))
 
 
 def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight = 1.0, **settings: Any) -> Recipe:
@@ -330,7 +655,7 @@ def aae(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -
     Paper: Makhzani et al., Adversarial Autoencoders, 2016, https://arxiv.org/abs/1511.05644.
     """
     term = WeightedTerm(LatentAdversary(), weight)
-    return _recipe(Deterministic(latent_dim, prior="normal"), term, settings=settings, own=("weight",))
+    return _recipe(Deterministic(latent_dim, sampled_from="normal"), term, settings=settings, own=("weight",))
 
 
 def vae_gan(latent_dim: LatentDim = "auto", weight: Weight = 1.0, **settings: Any) -> Recipe:
@@ -371,7 +696,7 @@ def rae(latent_dim: LatentDim = "auto", weight: Weight = 0.01, slope: Weight = 0
     Paper: Ghosh et al., From Variational to Deterministic Autoencoders, 2020, https://arxiv.org/abs/1903.12436.
     """
     terms, own = (WeightedTerm(LatentNorm(), weight), WeightedTerm(DecoderGradient(), slope)), ("weight", "slope")
-    return _recipe(Deterministic(latent_dim, prior="normal"), *terms, settings=settings, own=own)
+    return _recipe(Deterministic(latent_dim, sampled_from="normal"), *terms, settings=settings, own=own)
 
 
 def nested(
@@ -402,9 +727,25 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "sparse": sparse,
     "sparse_l1": sparse_l1,
     "sparse_kl": sparse_kl,
+    "top_k": top_k,
+    "batch_top_k": batch_top_k,
+    "jump_relu": jump_relu,
+    "gated": gated,
     "contractive": contractive,
     "vae": vae,
     "beta_vae": beta_vae,
+    "cvae": cvae,
+    "deep": deep,
+    "stacked": stacked,
+    "conv_autoencoder": conv_autoencoder,
+    "conv_vae": conv_vae,
+    "conv_denoising": conv_denoising,
+    "sparse_vae": sparse_vae,
+    "vamp_vae": vamp_vae,
+    "flow_vae": flow_vae,
+    "categorical_vae": categorical_vae,
+    "vq_vae": vq_vae,
+    "fsq": fsq,
     "beta_tc_vae": beta_tc_vae,
     "capacity_vae": capacity_vae,
     "iwae": iwae,

@@ -140,13 +140,13 @@ def test_trained_codes_look_like_the_prior(preset: str) -> None:
 
 
 def test_a_deterministic_code_samples_from_the_prior_it_was_brought_to() -> None:
-    code = Deterministic(3, prior="normal").build()
+    code = Deterministic(3, sampled_from="normal").build()
     z = code.prior((4000, 3), generator())
     assert z is not None and z.mean(0).abs().max() < 0.08 and (z.var(0) - 1).abs().max() < 0.1
     again = code.prior((4000, 3), generator())
     assert again is not None and torch.equal(z, again)
     assert Deterministic(3).build().prior((2, 3)) is None
-    assert Deterministic(3, prior="normal").provides == {"standard_normal_prior"}
+    assert Deterministic(3, sampled_from="normal").provides == {"standard_normal_prior"}
     assert Deterministic(3).provides == frozenset()
     with pytest.raises(RecipeError, match=r"code\.prior: expected one of None, normal"):
         Deterministic(3, prior="uniform")
@@ -157,5 +157,5 @@ def test_a_deterministic_code_samples_from_the_prior_it_was_brought_to() -> None
 
 
 def test_a_prior_needs_a_decoder_that_lives_by_the_code_alone() -> None:
-    assert Deterministic(prior="normal").needs == {"bottleneck"} and not Deterministic().needs
-    assert Recipe(code=Deterministic(2, prior="normal")).code.provides == {"standard_normal_prior"}
+    assert Deterministic(sampled_from="normal").needs == {"bottleneck"} and not Deterministic().needs
+    assert Recipe(code=Deterministic(2, sampled_from="normal")).code.provides == {"standard_normal_prior"}

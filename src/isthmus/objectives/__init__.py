@@ -13,14 +13,17 @@ from isthmus.objectives.base import (
     WeightedTerm,
 )
 from isthmus.objectives.bounds import Capacity, ImportanceWeighted, TotalCorrelation
+from isthmus.objectives.continuous import Laplace, Normal, StudentT
 from isthmus.objectives.discrepancy import Discrepancy
+from isthmus.objectives.discrete import Categorical, Multinomial, NegativeBinomial, Poisson
 from isthmus.objectives.features import FEATURES, Perceptual, register_features
 from isthmus.objectives.images import Edges, Frequencies, MultiScaleSimilarity, StructuralSimilarity
+from isthmus.objectives.mixed import Mixed
+from isthmus.objectives.quantisation import Commitment
 from isthmus.objectives.reconstruction import (
     Bernoulli,
     BinaryCrossEntropy,
-    Normal,
-    NormalLikelihood,
+    ContinuousBernoulli,
     Reconstruction,
     SquaredError,
 )
@@ -34,18 +37,32 @@ from isthmus.objectives.regularisers import (
     SparsityTarget,
 )
 from isthmus.objectives.schedules import Cyclical, Linear, Logistic, Schedule
+from isthmus.objectives.sparsity import L0, Auxiliary, Gate
+from isthmus.objectives.support import SUPPORTS, Support
 
 LIKELIHOODS: dict[str, type[LikelihoodSpec]] = {
     "squared_error": SquaredError,
     "binary_cross_entropy": BinaryCrossEntropy,
     "bernoulli": Bernoulli,
+    "continuous_bernoulli": ContinuousBernoulli,
     "normal": Normal,
+    "laplace": Laplace,
+    "student_t": StudentT,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+    "multinomial": Multinomial,
+    "categorical": Categorical,
+    "mixed": Mixed,
 }
 TERMS: dict[str, type[Term]] = {
     "rate": Rate,
     "sparsity": Sparsity,
     "sparsity_target": SparsityTarget,
     "contraction": Contraction,
+    "auxiliary": Auxiliary,
+    "l0": L0,
+    "gate": Gate,
+    "commitment": Commitment,
     "importance_weighted": ImportanceWeighted,
     "total_correlation": TotalCorrelation,
     "capacity": Capacity,
@@ -65,12 +82,18 @@ SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "logistic": Logistic, 
 
 __all__ = [
     "FEATURES",
+    "L0",
     "LIKELIHOODS",
     "SCHEDULES",
+    "SUPPORTS",
     "TERMS",
+    "Auxiliary",
     "Bernoulli",
     "BinaryCrossEntropy",
     "Capacity",
+    "Categorical",
+    "Commitment",
+    "ContinuousBernoulli",
     "Contraction",
     "Cyclical",
     "DecoderGradient",
@@ -78,21 +101,26 @@ __all__ = [
     "Edges",
     "Forward",
     "Frequencies",
+    "Gate",
     "ImageAdversary",
     "ImportanceWeighted",
+    "Laplace",
     "LatentAdversary",
     "LatentNorm",
     "Likelihood",
     "LikelihoodSpec",
     "Linear",
     "Logistic",
+    "Mixed",
     "MultiScaleSimilarity",
+    "Multinomial",
+    "NegativeBinomial",
     "Nested",
     "Normal",
-    "NormalLikelihood",
     "Objective",
     "OwningTerm",
     "Perceptual",
+    "Poisson",
     "Rate",
     "Reconstruction",
     "Schedule",
@@ -101,6 +129,8 @@ __all__ = [
     "SparsityTarget",
     "SquaredError",
     "StructuralSimilarity",
+    "StudentT",
+    "Support",
     "Term",
     "TotalCorrelation",
     "Weight",

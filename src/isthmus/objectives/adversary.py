@@ -115,7 +115,7 @@ class LatentAdversary(Term):
     network with an optimiser of its own, minimises ``E softplus(-D(p)) + E softplus(D(z)) + r1/2 E |dD/dp|**2`` over
     draws p and codes z.
 
-    With a code that has noise of its own, or none; `Deterministic(prior="normal")` samples from N(0, I).
+    With a code that has noise of its own, or none; `Deterministic(sampled_from="normal")` samples from N(0, I).
 
     Args:
         width: units of each of the critic's two hidden layers.

@@ -25,7 +25,7 @@ class Discrepancy(Term):
     squared error that is summed over columns.
 
     Unlike a rate it leaves each row's own code as sharp as it likes, and needs no variational code: with a
-    deterministic one it is the Wasserstein autoencoder, whose `Deterministic(prior="normal")` then samples from
+    deterministic one it is the Wasserstein autoencoder, whose `Deterministic(sampled_from="normal")` then samples from
     N(0, I). The draws come from torch's generator in training; without gradients (validation) they are always the same.
 
     Args:

@@ -131,7 +131,8 @@ class Contraction(Term):
     Exact, with one backward pass for each latent, or estimated with one for each probe: ``mean over probes v of
     |J^T v|**2``, v of independent signs, whose expectation is the norm and whose variance for one probe is
     ``2 sum_(i != j) (J J^T)_ij**2``. The Jacobian is taken where the encoder was evaluated, at the corrupted row if
-    there is a corruption. The network's rows must not depend on each other (no batch normalisation).
+    there is a corruption. The network's rows must not depend on each other (no batch normalisation, no
+    `batch_top_k` code).
 
     Args:
         probes: backward passes of the estimate, which codes wider than this get; None (null) for the exact norm of any
@@ -147,7 +148,7 @@ class Contraction(Term):
 
     kind: ClassVar[str] = "contraction"
     needs: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
-    advice: ClassVar[str] = "set network.normalisation to layer or null"
+    advice: ClassVar[str] = "set network.normalisation to layer or null, and use a code that reads each row alone"
     probes: int | None = None
 
     def __post_init__(self) -> None:
