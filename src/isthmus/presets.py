@@ -719,8 +719,8 @@ def nested(
         >>> nested(latent_dim=32, prefixes=(4, 16)).objective.terms[0].term
         Nested(prefixes=(4, 16))
 
-    Papers: Rippel et al., Learning Ordered Representations with Nested Dropout, 2014, https://arxiv.org/abs/1402.0915;
-    Paper: Kusupati et al., Matryoshka Representation Learning, 2022, https://arxiv.org/abs/2205.13147.
+    Paper: Rippel et al., Learning Ordered Representations with Nested Dropout, 2014, https://arxiv.org/abs/1402.0915;
+    Kusupati et al., Matryoshka Representation Learning, 2022, https://arxiv.org/abs/2205.13147.
     """
     term, own = WeightedTerm(Nested(prefixes), weight), ("prefixes", "weight")
     return _recipe(Deterministic(latent_dim), term, settings=settings, own=own)
