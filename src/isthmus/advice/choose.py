@@ -173,10 +173,10 @@ def _first_that_fits(
 
 def _unusable(kind: Kind, facts: Facts) -> str | None:
     """Return why a kind cannot be proposed for these rows; None if it can."""
-    if kind.preset not in presets.PRESETS:
-        return "not in this version of isthmus"
     if facts.kind not in kind.rows:
         return f"for rows that are {' or '.join(_PLURAL.get(name, name) for name in kind.rows)}"
+    if kind.preset not in presets.PRESETS:
+        return "not in this version of isthmus"
     if facts.rows < kind.fewest_rows:
         return f"needs about {kind.fewest_rows:,} rows or more"
     return None
