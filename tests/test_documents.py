@@ -104,10 +104,12 @@ def run_command(command: str) -> tuple[str, int]:
 
 def commands(block: Block) -> Iterator[tuple[str, str]]:
     """Yield each command of a `console` or `bash` block and what the block says it prints."""
-    text = block.text.replace("\\\n", "")
     if block.kind == "bash":
-        yield from ((line, "...") for line in text.splitlines() if line.startswith("isthmus "))
+        lines = block.text.replace("\\\n", "").splitlines()
+        yield from ((line, "...") for line in lines if line.startswith("isthmus "))
         return
+    # Of commands only: a line that is printed may end with a backslash too.
+    text = re.sub(r"^\$ (.*\\\n)+", lambda match: match[0].replace("\\\n", ""), block.text, flags=re.M)
     for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
         command, _, output = part.partition("\n")
         yield command, output
