@@ -232,7 +232,7 @@ def walk(rng: np.random.Generator) -> np.ndarray:
         (lambda x, rng: walk(rng), "compress", "neighbouring columns are alike"),
         (lambda x, rng: rng.random((600, 256)), "compress", "give them as 16 x 16 pixels"),
         (lambda x, rng: rng.poisson(0.3, x.shape), "compress", "% of the values are 0"),
-        (lambda x, rng: np.sin(rng.uniform(-1, 1, (600, 5)) @ rng.normal(size=(5, 30))), "denoise", "an upper bound"),
+        (lambda x, rng: np.sin(rng.uniform(-2, 2, (600, 5)) @ rng.normal(size=(5, 30))), "denoise", "an upper bound"),
         (lambda x, rng: x, "detect", "train on usual rows only"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from isthmus import presets
 from isthmus.advice.kinds import KINDS, Kind
-from isthmus.advice.rules import GOALS, Candidate, Choice, Goal
+from isthmus.advice.rules import GOALS, Candidate, Choice, Goal, looks_clean
 from isthmus.data.loader import split
 from isthmus.data.measure import Facts, is_flat_image, measure
 from isthmus.data.sources import as_rows
@@ -315,7 +315,7 @@ def _mostly_zero(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str
 
 
 def _bound(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
-    if goal != "denoise" or facts.noise_is_clear:
+    if goal != "denoise" or facts.noise_is_clear or facts.binary or looks_clean(facts):
         return None
     what = "edges and texture count as noise" if facts.kind == "image" else "its spectrum has no flat tail"
     return f"the noise of {facts.noise:.2g} is an upper bound ({what}); if you know the noise, set corruption.std to it"
