@@ -8,7 +8,7 @@ from typing import Any
 
 from isthmus import presets
 from isthmus.advice.kinds import KINDS, Kind
-from isthmus.advice.rules import GOALS, Candidate, Choice, Goal
+from isthmus.advice.rules import GOALS, Candidate, Choice, Goal, looks_clean
 from isthmus.data.loader import split
 from isthmus.data.measure import Facts, is_flat_image, measure
 from isthmus.data.sources import as_rows
@@ -173,10 +173,10 @@ def _first_that_fits(
 
 def _unusable(kind: Kind, facts: Facts) -> str | None:
     """Return why a kind cannot be proposed for these rows; None if it can."""
-    if kind.preset not in presets.PRESETS:
-        return "not in this version of isthmus"
     if facts.kind not in kind.rows:
         return f"for rows that are {' or '.join(_PLURAL.get(name, name) for name in kind.rows)}"
+    if kind.preset not in presets.PRESETS:
+        return "not in this version of isthmus"
     if facts.rows < kind.fewest_rows:
         return f"needs about {kind.fewest_rows:,} rows or more"
     return None
@@ -315,7 +315,7 @@ def _mostly_zero(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str
 
 
 def _bound(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
-    if goal != "denoise" or facts.noise_is_clear:
+    if goal != "denoise" or facts.noise_is_clear or facts.binary or looks_clean(facts):
         return None
     what = "edges and texture count as noise" if facts.kind == "image" else "its spectrum has no flat tail"
     return f"the noise of {facts.noise:.2g} is an upper bound ({what}); if you know the noise, set corruption.std to it"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EVERY = ("vector", "image")
+EVERY = ("vector", "image", "series")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ _BATCH, _STEPS = 256, 2000
 _ROWS_PER_LATENT = 4
 # Up to this intrinsic dimension, a map shows the rows as they lie.
 _FLAT = 2.5
-# Noise below this share of the values' deviation is none to speak of.
-_LEAST_NOISE = 0.05
+# Noise below this share of the values' deviation is none to speak of: where it was tried, a narrow code alone removed
+# as much of it as one that was trained to.
+_LEAST_NOISE = 0.1
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,17 @@ def _units(facts: Facts) -> str:
     return f"times the values' deviation of {facts.spread:.2g}"
 
 
+_PLURAL = {"image": "images", "series": "series"}
+
+
 def detecting_noise(facts: Facts) -> Choice:
     """The noise that measured best: another strength for each row."""
     value = [round(0.1 * facts.spread, 3), round(1.0 * facts.spread, 3)]
-    where = "measured best on the ADBench tables" if facts.kind == "vector" else "measured on tables, not on images"
+    where = (
+        "measured best on the ADBench tables"
+        if facts.kind == "vector"
+        else f"measured on tables, not on {_PLURAL[facts.kind]}"
+    )
     return Choice("corruption.std", value, f"each row draws its own, 0.1 to 1.0 {_units(facts)}: {where}")
 
 
@@ -142,12 +150,17 @@ def matched_noise(facts: Facts) -> Choice:
     """Noise as strong as that of the data: what is added is what is learned to be removed."""
     if facts.binary:
         return Choice("corruption", {"kind": "salt_and_pepper", "rate": 0.1}, "bits are flipped, not shifted")
-    if facts.noise < _LEAST_NOISE * facts.spread:
+    if looks_clean(facts):
         value, found = [0.0, round(0.3 * facts.spread, 3)], f"noise {facts.noise:.2g}"
         return Choice("corruption.std", value, f"the rows look clean ({found}); set the noise that you expect")
     bound = "is" if facts.noise_is_clear else "is at most"
     why = f"the noise {bound} {facts.noise:.2g}; what is added is what is learned to be removed"
     return Choice("corruption.std", round(facts.noise, 3), why)
+
+
+def looks_clean(facts: Facts) -> bool:
+    """Return whether there is too little noise to be learned from."""
+    return facts.noise < _LEAST_NOISE * facts.spread
 
 
 def feature_noise(facts: Facts) -> Choice:
@@ -191,17 +204,17 @@ _WHERE = "as measured on the ADBench tables"
 
 def measured_layers(facts: Facts) -> Choice | None:
     """The layers of the measurement on the ADBench tables."""
-    return None if facts.kind == "image" else Choice("network.hidden_dims", [256, 256], _WHERE)
+    return None if facts.kind != "vector" else Choice("network.hidden_dims", [256, 256], _WHERE)
 
 
 def measured_activation(facts: Facts) -> Choice | None:
     """The activation of the same."""
-    return None if facts.kind == "image" else Choice("network.activation", "silu", _WHERE)
+    return None if facts.kind != "vector" else Choice("network.activation", "silu", _WHERE)
 
 
 def measured_steps(facts: Facts) -> Choice | None:
     """The length of the same, in epochs."""
-    if facts.kind == "image":
+    if facts.kind != "vector":
         return None
     steps = math.ceil(max(1, round(0.9 * facts.rows)) / _BATCH)
     return Choice("training.epochs", max(3, round(_STEPS / steps)), f"about {_STEPS:,} steps, {_WHERE}")
@@ -209,7 +222,7 @@ def measured_steps(facts: Facts) -> Choice | None:
 
 def measured_patience(facts: Facts) -> Choice | None:
     """No early stop, likewise: an epoch of a small table is a step or two, and its loss is noisy."""
-    if facts.kind == "image":
+    if facts.kind != "vector":
         return None
     return Choice("training.patience", None, f"no early stop, {_WHERE}; the best epoch's weights are kept")
 
@@ -224,6 +237,7 @@ GOALS: dict[str, Goal] = {
             Candidate("conv_autoencoder", "the lowest error for a code of its size, on images", (narrow, *_TABLE)),
             Candidate("autoencoder", "nothing but the error counts, so nothing else is in the way", (narrow, *_TABLE)),
             Candidate("deep", "worth trying next, where hours do not matter", (narrow, *_TABLE)),
+            Candidate("lstm_autoencoder", "worth trying next where rows are series, since it knows their order"),
             Candidate("fsq", "fewer bits a row, at a higher error"),
             Candidate("vq_vae", "fewer bits a row, at a higher error, and harder to train"),
             Candidate("vae", "its noise in the code costs error that buys nothing here"),
@@ -239,6 +253,7 @@ GOALS: dict[str, Goal] = {
                 (roomy, detecting_noise, *_TABLE, *_MEASURED),
             ),
             Candidate("autoencoder", "may rebuild unusual rows as well as usual ones"),
+            Candidate("lstm_autoencoder", "worth trying next where rows are series, since it knows their order"),
             Candidate("vae", "the noise in its code hides small deviations"),
             Candidate("contractive", "resists noise like denoising, and is slower"),
         ),
@@ -277,6 +292,7 @@ GOALS: dict[str, Goal] = {
             Candidate("top_k", "the one to take if a person is to read the features"),
             Candidate("sparse_l1", "the one to take if a person is to read the features"),
             Candidate("sparse_kl", "as sparse_l1, with latents that are used evenly"),
+            Candidate("transformer_autoencoder", "worth trying next for many long series"),
             Candidate("masked_autoencoder", "better features where there are very many images"),
             Candidate("contractive", "much the same as denoising, and slower"),
             Candidate("beta_vae", "only where separate factors are wanted"),

@@ -147,7 +147,7 @@ def measure(rows: Array, schema: Schema, seed: int = 0) -> Facts:
     if not varying.size:
         raise DataError(explain("rows that differ", f"rows that hardly do ({len(chosen):,} looked at)", "other rows"))
     variances, directions = spectrum(varying)
-    floor = noise_floor(varying) if schema.kind == "vector" else None
+    floor = None if schema.kind == "image" else noise_floor(varying)
     # Noise is in all directions, and distances along those that hold nothing else would count it as dimensions.
     held = components_for(variances, SHARES[-1])
     held = min(floor.signal, held) if floor is not None and floor.signal else held
