@@ -267,7 +267,7 @@ class AttentionNetwork(Network):
                 place = nn.Parameter(_LEARNED_STD * torch.randn(self.patches.count, width))
                 self.register_parameter(name, place)
             else:
-                self.register_buffer(name, sinusoids(self.patches.grid, width), persistent=False)
+                self.register_buffer(name, sinusoids(self.patches.grid, width))
         self.embed = Affine(self.patches.values, width)
         # The class token of a global bottleneck, the features of hidden tokens of the other.
         self.token = nn.Parameter(_LEARNED_STD * torch.randn(width if self.is_global else widths.features))
@@ -334,7 +334,8 @@ class AttentionNetwork(Network):
         h = tokens.view(len(z), self.patches.count, -1) + self.decoder_positions
         seen = self.patches.observed(batch.mask)
         seen = None if seen is None else seen | ~seen.any(1, keepdim=True)
-        written: Tensor = self.decoder(_add(h, self.decoder_condition, batch.condition), seen)
+        # A term on the decoder's slopes asks for their gradients, and nothing here tells whether one does.
+        written: Tensor = self.decoder(_add(h, self.decoder_condition, batch.condition), seen, z.requires_grad)
         return written
 
     # ---- the start ---------------------------------------------------------------------------------------------
