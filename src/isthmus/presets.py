@@ -621,7 +621,7 @@ def wae(latent_dim: LatentDim = "auto", weight: Weight = 10.0, **settings: Any) 
 
     Example:
         >>> wae(latent_dim=8).code
-        Deterministic(latent_dim=8, activation='linear', prior='normal')
+        Deterministic(latent_dim=8, activation='linear', sampled_from='normal')
 
     Paper: Tolstikhin et al., Wasserstein Auto-Encoders, 2018, https://arxiv.org/abs/1711.01558 (WAE-MMD).
     """

@@ -15,7 +15,7 @@ from isthmus.codes import Deterministic
 from isthmus.errors import RecipeError
 from isthmus.objectives import Discrepancy
 from isthmus.objectives.noise import standard_normal
-from tests.helpers import Latents, forward_of, generator, rows, small
+from tests.helpers import Latents, batch_of, forward_of, generator, rows, small
 
 Generators = Callable[[], AbstractContextManager[None]]
 
@@ -130,8 +130,8 @@ def test_trained_codes_look_like_the_prior(preset: str) -> None:
     model = Autoencoder(recipe.replace({"code.latent_dim": 2, "training.batch_size": 64}), random_state=0).fit(x)
     codes = model.transform(x)
     if preset == "info_vae":  # its codes are what the posteriors add up to
-        output = model.composition_.encode(next(model._blocks(model.scaling_.forward(x)))[0])
-        spread = output.quantities["log_variance"].exp().detach().numpy()[: len(x)].mean(0)
+        output = model.composition_.encode(batch_of(model.scaling_.forward(x)))
+        spread = output.quantities["log_variance"].exp().detach().numpy().mean(0)
         covariance = np.cov(codes.T) + np.diag(spread)
     else:
         covariance = np.cov(codes.T)
@@ -148,8 +148,8 @@ def test_a_deterministic_code_samples_from_the_prior_it_was_brought_to() -> None
     assert Deterministic(3).build().prior((2, 3)) is None
     assert Deterministic(3, sampled_from="normal").provides == {"standard_normal_prior"}
     assert Deterministic(3).provides == frozenset()
-    with pytest.raises(RecipeError, match=r"code\.prior: expected one of None, normal"):
-        Deterministic(3, prior="uniform")
+    with pytest.raises(RecipeError, match=r"code\.sampled_from: expected one of None, normal"):
+        Deterministic(3, sampled_from="uniform")
     model = Autoencoder(small(presets.wae()), random_state=0).fit(rows())
     assert model.sample(3, random_state=0).shape == (3, 6)
     with pytest.raises(RecipeError, match="no prior"):
