@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus import presets
-from isthmus.codes import CODES, Deterministic, Gaussian
+from isthmus.codes import CODES, PRIORS, Deterministic, Gaussian
 from isthmus.corruptions import CORRUPTIONS, Chain, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
 from isthmus.networks import NETWORKS, Dense
@@ -91,7 +91,9 @@ def test_recipe_text_recipe(recipe: Recipe) -> None:
 
 
 def _names() -> dict[str, Any]:
-    parts = [cls for table in (NETWORKS, CODES, CORRUPTIONS, LIKELIHOODS, TERMS, SCHEDULES) for cls in table.values()]
+    parts = [
+        cls for table in (NETWORKS, CODES, PRIORS, CORRUPTIONS, LIKELIHOODS, TERMS, SCHEDULES) for cls in table.values()
+    ]
     return {cls.__name__: cls for cls in [*parts, Recipe, Training, Objective, WeightedTerm]}
 
 
@@ -220,7 +222,8 @@ def test_the_json_of_a_recipe() -> None:
     )
     data = recipe.to_dict()
     assert data["format"] == 1
-    assert data["code"] == {"kind": "gaussian", "latent_dim": 8}
+    prior = {"kind": "standard_normal"}
+    assert data["code"] == {"kind": "gaussian", "latent_dim": 8, "covariance": "diagonal", "prior": prior}
     assert data["corruption"] == {
         "kind": "chain",
         "parts": [{"kind": "mask", "rate": 0.3}, {"kind": "gaussian_noise", "std": [0.1, 1.0]}],

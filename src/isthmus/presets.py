@@ -465,7 +465,7 @@ def flow_vae(latent_dim: LatentDim = "auto", layers: int = 4, **settings: Any) -
         >>> flow_vae(layers=2).code.prior.layers
         2
 
-    Papers: Chen et al., Variational Lossy Autoencoder, ICLR 2017, https://arxiv.org/abs/1611.02731; Dinh et al.,
+    Paper: Chen et al., Variational Lossy Autoencoder, ICLR 2017, https://arxiv.org/abs/1611.02731; Dinh et al.,
     Density Estimation Using Real NVP, ICLR 2017, https://arxiv.org/abs/1605.08803.
     """
     code = Gaussian(latent_dim, prior=FlowPrior(layers))
@@ -484,7 +484,7 @@ def categorical_vae(latent_dim: LatentDim = "auto", classes: int = 10, **setting
         >>> categorical_vae(latent_dim=30, classes=10).code.classes
         10
 
-    Papers: Jang et al., Categorical Reparameterization with Gumbel-Softmax, ICLR 2017,
+    Paper: Jang et al., Categorical Reparameterization with Gumbel-Softmax, ICLR 2017,
     https://arxiv.org/abs/1611.01144; Maddison et al., The Concrete Distribution, ICLR 2017,
     https://arxiv.org/abs/1611.00712.
     """

@@ -138,6 +138,7 @@ def test_dead_entries_restart_at_features_of_the_batch() -> None:
         for entry in code.codebook[0, moved]:
             assert (h == entry).all(1).any()  # it is one of the features
             assert torch.isfinite(entry).all()
+        torch.testing.assert_close(code.sums / code.shares[..., None], code.codebook, rtol=1e-3, atol=1e-3)
     assert (code.codebook[0].abs() < 10.0).all() and (before > 10.0).any()
     assert left.perplexity.item() < 1.1
     assert code.perplexity.item() > 8.0

@@ -223,7 +223,7 @@ KINDS = {
 )
 def test_a_page_is_made_of_rows_of_any_kind(preset: str, kind: str, tmp_path: Path) -> None:
     rows = KINDS[kind]
-    latents = min(3, rows[0].size)
+    latents = min(3, rows[0].size) * getattr(presets.get(preset).code, "classes", 1)
     recipe = presets.get(preset).replace({"code.latent_dim": latents, "network.hidden_dims": [4], "training.epochs": 1})
     model = Autoencoder(recipe).fit(rows)
     made = page({"m": model}, rows, tmp_path)

@@ -156,12 +156,12 @@ class VectorQuantisedCode(Code):
     def forward(self, features: Tensor, draw: Draw | None = None, pseudo: Tensor | None = None) -> CodeOutput:
         h = features.to(self.codebook.dtype)
         vectors = self._vectors(h)
-        # Terms encode again in the same step, without a draw; a batch is to count once.
-        learning = draw is not None and self.training and torch.is_grad_enabled()
+        learning = self.training and torch.is_grad_enabled()
         # Mixed precision would take near entries for the nearest, and round the running averages.
         with torch.no_grad(), torch.autocast(h.device.type, enabled=False):
             chosen = self.nearest(vectors)
             entries = self._rows(_take(self.codebook, chosen), h.shape)
+            # Terms encode again in the same step, without a draw; a batch is to count once.
             if learning and draw is not None:
                 self._learn(vectors, chosen, draw.generator)
         mean = straight_through(entries, h)
