@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
 
-from isthmus.corruptions import GaussianNoise, Mask, SaltAndPepper
+from isthmus.corruptions import GaussianNoise, HidePatches, Mask, SaltAndPepper
 from isthmus.schema import Batch
 from tests.helpers import PARTS, generator
 
@@ -21,6 +22,8 @@ def seen(part: Any, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("part", PARTS["corruption"], ids=repr)
 @pytest.mark.parametrize("shape", [(50,), (5, 10), (1, 5, 10)], ids=str)
 def test_the_row_is_left_alone_and_stays_what_is_rebuilt(part: Any, shape: tuple[int, ...]) -> None:
+    if part.misfit(shape) is not None:
+        pytest.skip("refused")
     x = torch.rand(20, *shape, generator=generator())
     before, batch = x.clone(), Batch(x, condition=torch.ones(20, 1))
     out = part(batch, generator(1))
@@ -62,6 +65,77 @@ def test_a_pair_of_deviations_is_drawn_for_each_row() -> None:
     assert images.flatten(1).std(1).std() > 0.15
     same = seen(GaussianNoise((0.5, 0.5)), torch.zeros(COUNT, 1))
     assert same.std().item() == pytest.approx(0.5, rel=0.02)
+
+
+# ---- hidden patches -----------------------------------------------------------------------------------------------
+
+CUTS = [
+    (HidePatches(0.4, 3), (11,), [slice(i, i + 3) for i in range(0, 11, 3)]),
+    (HidePatches(0.4, 3, form="series"), (11, 2), [slice(i, i + 3) for i in range(0, 11, 3)]),
+    (
+        HidePatches(0.4, 3),
+        (5, 7),
+        [(slice(i, i + 3), slice(j, j + 3)) for i in range(0, 5, 3) for j in range(0, 7, 3)],
+    ),
+    (
+        HidePatches(0.4, 3),
+        (2, 5, 7),
+        [(slice(None), slice(i, i + 3), slice(j, j + 3)) for i in range(0, 5, 3) for j in range(0, 7, 3)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("part", "shape", "patches"), CUTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("missing", [False, True])
+def test_whole_patches_are_hidden_as_many_as_were_asked_for(
+    part: HidePatches, shape: tuple[int, ...], patches: list[Any], missing: bool
+) -> None:
+    x = torch.rand(200, *shape, generator=generator()) + 1.0
+    mask = torch.rand(200, *shape, generator=generator(1)) < 0.2 if missing else None
+    observed = torch.ones_like(x).bool() if mask is None else mask
+    seen = part(Batch(x * observed, mask), generator(2))
+    assert seen.mask is not None and seen.scored is not None
+    assert torch.equal(seen.mask | seen.scored, observed) and not (seen.mask & seen.scored).any()
+    assert torch.equal(seen.x, x * seen.mask)
+    for row in range(200):
+        there = [patch for patch in patches if observed[row][patch].any()]
+        hidden = [patch for patch in there if not seen.mask[row][patch].any()]
+        for patch in there:
+            if patch not in hidden:
+                assert torch.equal(seen.mask[row][patch], observed[row][patch]), "a patch is hidden in part"
+        assert len(hidden) == min(max(1, round(0.4 * len(there))), max(0, len(there) - 1))
+
+
+@pytest.mark.parametrize(("rate", "hidden"), [(0.0, 1), (0.5, 8), (1.0, 15)])
+def test_at_least_one_patch_is_hidden_and_one_is_visible(rate: float, hidden: int) -> None:
+    seen = HidePatches(rate, 1)(Batch(torch.ones(300, 16)), generator())
+    assert seen.mask is not None
+    assert (seen.mask.sum(1) == 16 - hidden).all()
+    share = (~seen.mask).float().mean(0)  # no place is favoured
+    assert (share - hidden / 16).abs().max() < 4.5 * (0.25 / 300) ** 0.5
+
+
+def test_what_counts_of_hidden_patches() -> None:
+    batch = Batch(torch.ones(5, 8), torch.rand(5, 8, generator=generator()) < 0.8)
+    assert HidePatches(0.5, 2, count="all")(batch, generator()).scored is None
+    once = HidePatches(0.5, 2)(batch, generator())
+    twice = HidePatches(0.5, 2)(once, generator(1))
+    assert once.scored is not None and twice.scored is not None and batch.mask is not None
+    assert (once.scored <= twice.scored).all() and torch.equal(twice.scored | twice.mask, batch.mask)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("part", "shape", "message"),
+    [
+        (HidePatches(0.5, 6), (6,), "single patch.*try corruption.patch=3"),
+        (HidePatches(0.5, 6, form="series"), (6, 50), "single patch"),
+        (HidePatches(0.5, 2), (2, 2, 2, 2), "expected rows of shape.*got rows of shape"),
+        (HidePatches(0.5, 2, form="series"), (2, 2, 2), "expected rows of shape"),
+    ],
+)
+def test_rows_that_cannot_be_cut_are_refused(part: HidePatches, shape: tuple[int, ...], message: str) -> None:
+    assert re.search(message, part.misfit(shape) or "")
+    assert HidePatches(0.5, 6).misfit((6, 50)) is None
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -36,7 +37,7 @@ from isthmus.objectives import (
 from isthmus.presets import PRESETS
 from isthmus.recipe import Recipe, Training
 from isthmus.schema import Schema
-from tests.helpers import PARTS, pick, random_recipe, rows
+from tests.helpers import PARTS, SMALL, pick, random_recipe, rows
 
 
 @st.composite
@@ -54,9 +55,11 @@ def recipes(draw: Any) -> Recipe:
     )
     terms = tuple(WeightedTerm(w.term, draw(weights)) for w in recipe.objective.terms)
     likelihood = draw(st.sampled_from([recipe.objective.likelihood, "auto_error", "auto_density"]))
-    network = dataclasses.replace(
-        recipe.network, hidden_dims=draw(st.one_of(st.just("auto"), st.lists(st.integers(1, 9), max_size=4).map(tuple)))
-    )  # type: ignore[type-var]
+    network: Any = recipe.network
+    widths = draw(st.one_of(st.just("auto"), st.lists(st.integers(1, 9), max_size=4).map(tuple)))
+    if hasattr(network, "hidden_dims"):
+        with contextlib.suppress(RecipeError):  # a network may need a layer
+            network = dataclasses.replace(network, hidden_dims=widths)
     code = dataclasses.replace(recipe.code, latent_dim=draw(st.one_of(st.just("auto"), st.integers(1, 99))))  # type: ignore[type-var]
     training = Training(
         epochs=draw(st.one_of(st.just("auto"), st.integers(1, 10**6))),
@@ -100,7 +103,8 @@ def test_paths_and_replace_agree(recipe: Recipe) -> None:
     assert recipe.replace(paths) == recipe
     for path, value in paths.items():
         assert recipe.replace({path: value}) == recipe, path
-    assert {"network.hidden_dims", "code.latent_dim", "training.epochs", "preprocessing"} <= paths.keys()
+    assert {"code.latent_dim", "training.epochs", "preprocessing"} <= paths.keys()
+    assert {f"network.{field.name}" for field in dataclasses.fields(recipe.network)} <= paths.keys()  # type: ignore[arg-type]
     for weighted in recipe.objective.terms:
         kind = weighted.term.kind
         found = {path: value for path, value in paths.items() if path.startswith(f"objective.{kind}.weight")}
@@ -365,16 +369,18 @@ def test_corruptions_chain_in_order_and_flatten() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_take_the_settings_that_people_type(name: str) -> None:
+    widths = {k: v for k, v in SMALL.items() if hasattr(presets.get(name).network, k)}
+    assert widths, "a network of no width"
+    if hasattr(presets.get(name).network, "activation"):
+        widths["activation"] = "tanh"
     recipe = PRESETS[name](
-        latent_dim=7, hidden_dims=(11,), epochs=3, batch_size=9, learning_rate=0.5, patience=None, seed=4,
-        validation_fraction=0.2, device="cpu", precision="bfloat16", activation="tanh", preprocessing="unit",
+        latent_dim=7, **widths, epochs=3, batch_size=9, learning_rate=0.5, patience=None, seed=4,
+        validation_fraction=0.2, device="cpu", precision="bfloat16", preprocessing="unit",
         likelihood=BinaryCrossEntropy(),
     )  # fmt: skip
     assert recipe.code.latent_dim == 7 and recipe.preprocessing == "unit" and recipe.likelihood == BinaryCrossEntropy()
-    assert isinstance(recipe.network, Dense) and (recipe.network.hidden_dims, recipe.network.activation) == (
-        (11,),
-        "tanh",
-    )
+    network: Any = recipe.network
+    assert all(getattr(network, k) == v for k, v in widths.items())
     training = recipe.training
     assert (training.epochs, training.batch_size, training.learning_rate, training.patience) == (3, 9, 0.5, None)
     assert (training.seed, training.validation_fraction, training.device, training.precision) == (

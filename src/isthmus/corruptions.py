@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from isthmus.errors import RecipeError, check_number, explain
+from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.schema import Batch
 
 
@@ -150,6 +151,99 @@ class SaltAndPepper(Corruption):
 
 
 @dataclass(frozen=True)
+class HidePatches(Corruption):
+    """Hide whole patches of an image, or spans of a series: the encoder is told by the mask that it does not see them.
+
+    Of the n patches of a row of which anything was observed, ``round(rate * n)`` are hidden, at least one and at most
+    all but one. A row with a single one keeps it.
+
+    Args:
+        rate: share of the patches that is hidden.
+        patch: side of a patch, or steps of a span; that of the network, where it reads patches too.
+        count: what counts in the loss: "hidden" counts what was hidden only, "all" everything that was observed.
+        form: what rows of two axes are: "image" `(height, width)` or "series" `(steps, channels)`; "auto" takes them
+            for images.
+
+    Example:
+        >>> import torch
+        >>> seen = HidePatches(0.75, patch=2)(Batch(torch.ones(1, 4, 4)))
+        >>> int(seen.x.sum()), int(seen.mask.sum()), int(seen.scored.sum())
+        (4, 4, 12)
+
+    Paper: He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, https://arxiv.org/abs/2111.06377.
+    """
+
+    kind: ClassVar[str] = "hide_patches"
+    rate: float = 0.75
+    patch: int = 4
+    count: str = "hidden"
+    form: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_number("corruption.rate", self.rate, 0.0, 1.0)
+        check_integer("corruption.patch", self.patch)
+        check_choice("corruption.count", self.count, ["hidden", "all"])
+        check_choice("corruption.form", self.form, ["auto", "image", "series"])
+
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        if len(row) > (2 if self.form == "series" else 3):
+            expected = "rows of shape (steps,), (height, width) or (channels, height, width)"
+            what = "the corruption 'hide_patches': "
+            return what + explain(expected, f"rows of shape {row}", "corruption.form=image, or the corruption mask")
+        height, width = self._sizes(row)
+        if height <= self.patch and width <= self.patch:
+            return (
+                f"corruption.patch={self.patch} makes a single patch of a row of shape {row}, and one must stay "
+                f"visible; try corruption.patch={max(1, max(height, width) // 2)}"
+            )
+        return None
+
+    def _sizes(self, row: tuple[int, ...]) -> tuple[int, int]:
+        """Return what is cut: height and width, or the steps and 1."""
+        if len(row) == 1 or self.form == "series":
+            return row[0], 1
+        return row[-2], row[-1]
+
+    def _over_row(self, row: tuple[int, ...], x: Tensor) -> Tensor:
+        """Return `(rows, height, width)` in a shape that rows of shape `row` broadcast with."""
+        if len(row) == 2 and self.form == "series":
+            return x
+        return x.squeeze(2) if len(row) == 1 else x.unsqueeze(1) if len(row) == 3 else x
+
+    def hidden(self, x: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Return what is hidden, booleans that broadcast to `(rows, *shape)`."""
+        rows, row = len(x), tuple(x.shape[1:])
+        height, width = self._sizes(row)
+        sides = (min(self.patch, height), min(self.patch, width))
+        observed = torch.ones(rows, height, width, device=x.device)
+        if mask is not None:
+            # Channels lie before an image's axes and after a series' steps.
+            observed = mask.float().reshape(rows, -1, height, width).amax(1)
+            if len(row) == 2 and self.form == "series":
+                observed = mask.float().amax(2, keepdim=True)
+        there = F.max_pool2d(observed.unsqueeze(1), sides, ceil_mode=True).squeeze(1) > 0
+        count = there.flatten(1).sum(1, keepdim=True)
+        wanted = (self.rate * count).round().clamp(min=1)
+        wanted = torch.minimum(wanted, count - 1)  # after the other limit: one stays visible in any case
+        chance = torch.rand(there.shape, device=x.device, generator=generator).masked_fill(~there, 2.0).flatten(1)
+        chosen = (chance.argsort(1).argsort(1) < wanted).view(there.shape)
+        spread = chosen.repeat_interleave(sides[0], 1).repeat_interleave(sides[1], 2)
+        return self._over_row(row, spread[:, :height, :width])
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        return x.masked_fill(self.hidden(x, None, generator), 0.0)
+
+    def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        hidden = self.hidden(batch.x, batch.mask, generator).expand(batch.x.shape)
+        observed = torch.ones_like(hidden) if batch.mask is None else batch.mask
+        mask = observed & ~hidden
+        scored = batch.scored
+        if self.count == "hidden":
+            scored = observed & hidden if scored is None else scored | (observed & hidden)
+        return batch.replace(x=torch.where(mask, batch.x, 0.0), mask=mask, target=batch.wanted, scored=scored)
+
+
+@dataclass(frozen=True)
 class Chain(Corruption):
     """Several corruptions, one after the other.
 
@@ -195,5 +289,6 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "gaussian_noise": GaussianNoise,
     "mask": Mask,
     "salt_and_pepper": SaltAndPepper,
+    "hide_patches": HidePatches,
     "chain": Chain,
 }

@@ -75,7 +75,7 @@ class Study:
         codes: `(rows, latents)`.
         rebuilt: `(rows, *shape)`, in the units of the rows.
         residuals: `(rows, values)`, row less rebuilt row, in preprocessed units.
-        kl: `(latents,)`, in nats; None for codes without a prior.
+        kl: `(latents,)`, in nats; None for codes without a prior, and where only the sum over latents is known.
     """
 
     name: str
@@ -113,7 +113,7 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
     scaled = flat(model.scaling_.forward(values))
     residuals = scaled - flat(model.scaling_.forward(rebuilt))
     variational = "kl" in model.recipe_.code.provides
-    kl = model.kl_per_latent(values) if variational else None
+    kl = model.kl_per_latent(values) if "latent_kl" in model.recipe_.code.provides else None
     metrics, latents = model.metrics_, int(codes.shape[1])
     spread = float(scaled.var(0, dtype=np.float64).mean())
     mse = float(np.square(residuals, dtype=np.float64).mean())

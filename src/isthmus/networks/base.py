@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -22,6 +22,8 @@ class Widths:
         latent: width of the latent.
         parameters: numbers that the likelihood needs for each value of a row.
         condition: width of the condition, 0 without one.
+        support: what the likelihood is for, as in its spec: under "unit" and "binary" the first parameter of a value is
+            the logit of its mean, under "real" its mean. For decoders that read their own output.
     """
 
     row: tuple[int, ...]
@@ -29,6 +31,22 @@ class Widths:
     latent: int
     parameters: int = 1
     condition: int = 0
+    support: str = "real"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One encoder layer and the decoder layer that undoes it.
+
+    Attributes:
+        encoder: `(rows, *outer) -> (rows, width)`.
+        decoder: `(rows, width) -> (rows, outer)`.
+        width: of the inner layer.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    width: int
 
 
 class Network(nn.Module, ABC):
@@ -80,6 +98,13 @@ class Network(nn.Module, ABC):
             skips: as for `decode`.
         """
         return self.decode(z, batch, skips)
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the pairs of layers that greedy pretraining trains, from the data inwards.
+
+        A network that has any provides `stages`.
+        """
+        return ()
 
     def after_step(self) -> None:
         """Put the weights back where they must be after an optimiser step, such as columns of norm one."""

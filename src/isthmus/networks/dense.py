@@ -12,30 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
-from isthmus.networks.base import Network, NetworkSpec, Widths
+from isthmus.networks.base import Network, NetworkSpec, Stage, Widths
 from isthmus.networks.kept import linear_for_kept, linear_of_kept, worthwhile
+from isthmus.networks.layers import (
+    ACTIVATIONS,
+    GAINS,
+    HE_GAIN,
+    HIDDEN_STD,
+    OUTPUT_SCALE,
+    calibrate,
+    linear,
+)
 from isthmus.schema import Batch
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "selu": F.selu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
-# Gains that keep the variance of a layer's output: He et al. 2015 for the rectifiers (the smooth ones are close
-# enough to them), Glorot and Bengio 2010 for the saturating ones, Klambauer et al. 2017 for selu.
-GAINS = {"selu": 1.0, "tanh": 5.0 / 3.0, "sigmoid": 1.0}
-HE_GAIN = math.sqrt(2.0)
-# Measured on Fashion-MNIST and MNIST, each beside He's initialisation: smaller or larger by a factor of two is as good,
-# and an output layer that starts small leaves the first steps to the mean row.
-HIDDEN_STD = 0.5
-OUTPUT_SCALE = 0.1
-# A QR decomposition of larger matrices would take longer than it saves.
-_LARGEST_ORTHOGONAL = 4096
 
 
 @dataclass(frozen=True)
@@ -106,7 +94,8 @@ class Dense(NetworkSpec):
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset({"bottleneck"}) | (frozenset() if self.normalisation == "batch" else {"independent_rows"})
+        alone = frozenset[str]() if self.normalisation == "batch" else {"independent_rows"}
+        return frozenset({"bottleneck", "stages"}) | alone
 
     def resolve(self, row: tuple[int, ...], rows: int) -> Self:
         if self.hidden_dims != "auto":
@@ -182,24 +171,9 @@ class Block(nn.Module):
                 self.shortcut = nn.Linear(inputs, outputs, bias=False)
 
     def calibrate(self, x: Tensor, shift: Tensor | None, std: float) -> None:
-        """Make the pre-activations of `x` zero on average and of standard deviation `std`.
-
-        Orthogonal directions (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) scaled by the data (Mishkin and Matas
-        2016, https://arxiv.org/abs/1511.06422). Centring through the bias takes the rows' common part, which would
-        otherwise be most of every unit's input, out of the way.
-        """
-        if self.tied_to:
-            return
-        if min(self.weight.shape) <= _LARGEST_ORTHOGONAL:
-            nn.init.orthogonal_(self.weight)
-        y = F.linear(x, self.weight) + (0 if shift is None else shift)
-        mean = y.mean(0)
-        spread, size = (values.square().mean().sqrt().item() for values in (y - mean, y))
-        if spread <= 1e-4 * size:
-            return  # what is left of rows that are all the same is rounding, and no measure for anything
-        scale = std / spread
-        self.weight.mul_(scale)
-        self.bias.copy_(-mean * scale)
+        """Set the weights by inputs `x` and what is added to their products (see `isthmus.networks.layers`)."""
+        if not self.tied_to:
+            calibrate(self.weight, self.bias, lambda: F.linear(x, self.weight) + (0 if shift is None else shift), std)
 
     def limit_spectral_norm(self, limit: float, iterations: int) -> None:
         """Divide the weights by ``max(1, sigma / limit)``, sigma being their largest singular value."""
@@ -219,7 +193,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         if self.feeds_code and self.training:
             return self._finish(linear_for_kept(x, self.matrix, self.bias), x, shift)
-        return self._finish(_linear(x, self.matrix, self.bias, self.training), x, shift)
+        return self._finish(linear(x, self.matrix, self.bias, self.training), x, shift)
 
     def of_kept(self, z: Tensor, latents: Tensor, values: Tensor, shift: Tensor | None) -> Tensor:
         """Return the layer of z, which is `values` at `latents` and zero elsewhere."""
@@ -235,25 +209,13 @@ class Block(nn.Module):
         if self.dropout:
             h = F.dropout(h, self.dropout, self.training)
         if self.residual:
-            h = h + (x if self.shortcut is None else _linear(x, self.shortcut.weight, None, self.training))
+            h = h + (x if self.shortcut is None else linear(x, self.shortcut.weight, None, self.training))
         return h
 
 
 # A step moves the weights little, so the last step's vector is nearly right; the first one is random.
 _POWER_ITERATIONS = 2
 _FIRST_POWER_ITERATIONS = 100
-
-# Products with fewer columns go to kernels that add up in another order in every fourth row (seen in MKL: 2 to 11).
-_COLUMNS_OF_ONE_ORDER = 16
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, training: bool) -> Tensor:
-    """Return ``x W^T + b``; outside training, equal rows give equal results to the last bit, wherever they stand."""
-    missing = _COLUMNS_OF_ONE_ORDER - weight.shape[0]
-    if training or missing <= 0:
-        return F.linear(x, weight, bias)
-    padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), None if bias is None else F.pad(bias, (0, missing)))
-    return padded[:, :-missing]
 
 
 class DenseNetwork(Network):
@@ -310,7 +272,7 @@ class DenseNetwork(Network):
     def _shift(self, layer: nn.Linear | None, batch: Batch) -> Tensor | None:
         if layer is None or batch.condition is None:
             return None
-        return _linear(batch.condition, layer.weight, None, self.training)
+        return linear(batch.condition, layer.weight, None, self.training)
 
     def encode(self, batch: Batch) -> Tensor:
         h = batch.x.flatten(1) if batch.x.ndim != 2 else batch.x
@@ -358,6 +320,10 @@ class DenseNetwork(Network):
             if read.shape == written.shape:
                 written.copy_(read)  # type: ignore[operator]
         self._constrain(_FIRST_POWER_ITERATIONS)
+
+    def stages(self) -> list[Stage]:
+        pairs = zip(self.encoder, self.decoder, self.encoder_widths[1:-1], strict=False)
+        return [Stage(encoder, decoder, width) for encoder, decoder, width in pairs]
 
     def set_output_bias(self, bias: Tensor) -> None:
         output: Block = self.decoder[0]  # type: ignore[assignment]
