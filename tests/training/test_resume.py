@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from isthmus import Autoencoder, Recipe, presets
-from isthmus.codes import Categorical, Deterministic, Gaussian, VampPrior, VectorQuantised
+from isthmus.codes import BatchTopK, Categorical, Deterministic, Gaussian, VampPrior, VectorQuantised
 from isthmus.composition import Composition
 from isthmus.corruptions import Mask
 from isthmus.errors import ArtifactError
 from isthmus.networks import Dense
-from isthmus.objectives import Commitment, Linear, Objective, Rate
+from isthmus.objectives import Auxiliary, Commitment, Linear, Objective, Rate
 from isthmus.recipe import Training
 from isthmus.schema import Batch, Schema
 from isthmus.training import CheckpointStore, History, train
@@ -51,6 +51,13 @@ RECIPES = {
     "early stopping": Recipe(
         Dense((32, 32)), Deterministic(4), training=training(epochs=40, learning_rate=0.05, patience=3)
     ),
+    "dead latents and a threshold": Recipe(
+        Dense((), unit_decoder=True),
+        BatchTopK(12, 2, dead_after=20),
+        objective=Objective() + 0.1 * Auxiliary(),
+        training=training(),
+    ),
+    "spectral norm": Recipe(Dense((9,), spectral_norm=0.5), Deterministic(3), training=training()),
     "nothing held out": Recipe(Dense((9,)), Deterministic(3), training=training(clip=None)),
     "codebook with restarts": Recipe(
         Dense((9,)),
