@@ -255,14 +255,15 @@ def masked_autoencoder(
 
     Example:
         >>> masked_autoencoder(patch=7).corruption
-        HidePatches(rate=0.75, patch=7, count='all', form='auto')
+        HidePatches(rate=0.75, patch=7, count='all', form='image')
 
     Paper: He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, https://arxiv.org/abs/2111.06377.
     """
+    form = "series" if settings.get("form") == "series" else "image"
     return _recipe(
         Deterministic(latent_dim),
         settings=settings,
-        corruption=HidePatches(rate, patch, count, settings.get("form", "auto")),
+        corruption=HidePatches(rate, patch, count, form),
         network=Attention(patch=patch, bottleneck="sequence"),
         own=("rate", "patch", "count"),
     )
