@@ -113,7 +113,8 @@ def recipe_table() -> str:
 def _value(value: Any) -> str:
     if value is dataclasses.MISSING:
         return ""
-    return f"`{json.dumps(value)}`"
+    # A part inside a part goes by its kind.
+    return f"`{json.dumps(getattr(value, 'kind', value))}`"
 
 
 def _fields(cls: type[Any], prefix: str) -> list[tuple[str, str, str]]:
@@ -132,7 +133,7 @@ def _part(cls: Any, prefix: str, first: list[tuple[str, str, str]] | None = None
 
 def settings_table() -> str:
     """Return every path of a recipe with its default and its meaning, part by part."""
-    from isthmus.codes import CODES
+    from isthmus.codes import CODES, PRIORS
     from isthmus.corruptions import CORRUPTIONS
     from isthmus.networks import NETWORKS
     from isthmus.objectives import LIKELIHOODS, SCHEDULES, TERMS
@@ -147,6 +148,8 @@ def settings_table() -> str:
     sections += [_part(cls, "network") for cls in NETWORKS.values()]
     sections += [f"## Code\n\n`code` is {whole['code']}\n"]
     sections += [_part(cls, "code") for cls in CODES.values()]
+    sections += ["## Prior of a Gaussian code\n\n`code.prior` is the prior of the gaussian code.\n"]
+    sections += [_part(cls, "code.prior") for cls in PRIORS.values()]
     sections += [f"## Corruption\n\n`corruption` is {whole['corruption']}\n"]
     sections += [_part(cls, "corruption") for cls in CORRUPTIONS.values()]
     sections += [f"## Likelihood\n\n`objective.likelihood` is {objective['likelihood']}\n"]

@@ -12,16 +12,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.codes import CODES, Draw
+from isthmus.codes import CODES, PRIORS, CodeSpec, Draw, Gaussian, VectorQuantised
 from isthmus.composition import Composition
 from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
-from isthmus.networks import NETWORKS
-from isthmus.objectives import LIKELIHOODS, TERMS, Forward, Likelihood, LikelihoodSpec, Linear, WeightedTerm
+from isthmus.networks import NETWORKS, Conv
+from isthmus.objectives import (
+    LIKELIHOODS,
+    TERMS,
+    Bernoulli,
+    Contraction,
+    Forward,
+    Likelihood,
+    LikelihoodSpec,
+    Linear,
+    Mixed,
+    NegativeBinomial,
+    Nested,
+    Normal,
+    SquaredError,
+    StudentT,
+    TotalCorrelation,
+    WeightedTerm,
+)
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 
 COLUMNS = 6
+CLASSES = 4
+MIXED = {"real": (0, 3), "binary": (1, 2), "counts": (5,), "unit": (4,)}
 # The forms that so many values come in; a recipe is tested on those that its network reads.
 SHAPES: list[tuple[int, ...]] = [(6,), (2, 3), (1, 2, 3)]
 
@@ -31,14 +50,23 @@ def rows(
 ) -> np.ndarray:
     """Return rows that two hidden causes explain, so that a narrow code can learn them.
 
-    `support` is what a likelihood asks for: "unit", "binary" or "real" (columns of unlike scales and offsets).
+    `support` is what a likelihood asks for: "unit", "binary", "real" (columns of unlike scales and offsets), "counts",
+    "categories" (0 to `CLASSES` - 1) or "mixed" (columns as in `MIXED`).
     """
+    if support == "mixed":
+        kinds = [next(s for s, c in MIXED.items() if column in c) for column in range(columns)]
+        x = np.stack([rows(count, columns, kind, seed)[:, i] for i, kind in enumerate(kinds)], 1)
+        return x.reshape(count, *shape) if shape else x
     rng = np.random.default_rng(seed)
     causes = rng.standard_normal((count, 2))
     mix = np.random.default_rng(99).standard_normal((2, columns))
     x = causes @ mix + 0.1 * rng.standard_normal((count, columns))
     if support == "real":
         x = 5.0 * np.arange(columns) + x * 2.0 ** (np.arange(columns) - 2)
+    elif support == "counts":
+        x = rng.poisson(np.exp(0.7 * x + 1.0)).astype(float)
+    elif support == "categories":
+        x = np.clip(np.floor(x + CLASSES / 2), 0, CLASSES - 1)
     else:
         x = 1.0 / (1.0 + np.exp(-x))
         if support == "binary":
@@ -55,7 +83,9 @@ def small(recipe: Recipe, **training: Any) -> Recipe:
     changes: dict[str, Any] = {f"training.{name}": value for name, value in training.items()}
     changes |= {f"network.{k}": v for k, v in SMALL.items() if getattr(recipe.network, k, None) == "auto"}
     if recipe.code.latent_dim == "auto":
-        changes["code.latent_dim"] = 3
+        changes["code.latent_dim"] = 3 * getattr(recipe.code, "classes", 1)
+    if hasattr(getattr(recipe.code, "prior", None), "components"):
+        changes["code.prior.components"] = LEAST["components"]
     return recipe.replace({"training.epochs": 3, "training.batch_size": 32, "training.patience": None, **changes})
 
 
@@ -122,21 +152,45 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
     GaussianNoise: [{"std": (0.05, 0.2)}],
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
+    StudentT: [{"degrees": 3.0}],
+    Conv: [{"kernel": 4}, {"stride": 1}, {"stride": (2, 1)}, {"bottleneck": "spatial", "tied": True}],
+    Contraction: [{"probes": 1}],
+    TotalCorrelation: [{"rows": 1000}],
+    Nested: [{"prefixes": (2,)}],
 }
 # What a part cannot be made without, or is too large without.
 LEAST: dict[str, Any] = {
     "hidden_dims": (8, 5),
     "channels": (4, 3),
     "latent_dim": 3,
-    "parts": (Mask(0.1), GaussianNoise(0.1)),
+    "samples": 3,
     "width": 8,
+    "classes": CLASSES,
+    "components": 4,
+    "entries": 8,
     "heads": 2,
 }
+MIXED_PARTS = (
+    (MIXED["real"], Normal("row")),
+    (MIXED["binary"], Bernoulli()),
+    (MIXED["counts"], NegativeBinomial()),
+    (MIXED["unit"], SquaredError("sigmoid")),
+)
+LEAST_OF: dict[type[Any], dict[str, Any]] = {
+    CODES["categorical"]: {"classes": 3},
+    Chain: {"parts": (Mask(0.1), GaussianNoise(0.1))},
+    Mixed: {"parts": MIXED_PARTS},
+}
+
+
+def least_settings(cls: type[Any]) -> dict[str, Any]:
+    """Return the settings of the smallest instance of a part that are not its defaults."""
+    return {f.name: LEAST[f.name] for f in dataclasses.fields(cls) if f.name in LEAST} | LEAST_OF.get(cls, {})
 
 
 def least(cls: type[Any]) -> Any:
     """Return the smallest instance of a part."""
-    return cls(**{f.name: LEAST[f.name] for f in dataclasses.fields(cls) if f.name in LEAST})
+    return cls(**least_settings(cls))
 
 
 def settings_of(cls: type[Any]) -> Iterator[Any]:
@@ -147,7 +201,7 @@ def settings_of(cls: type[Any]) -> Iterator[Any]:
     first = least(cls)
     yield first
     for field in dataclasses.fields(cls):
-        if field.name in LEAST:
+        if field.name in least_settings(cls):
             continue
         present = getattr(first, field.name)
         for value in _other_values(first, field.name):
@@ -183,6 +237,10 @@ class _Nonsense:
     """Not a value of any setting."""
 
 
+_PRIORS = [prior for cls in PRIORS.values() for prior in settings_of(cls)]
+MORE[Gaussian] = [{"prior": prior} for prior in _PRIORS[1:]]
+MORE[Gaussian] += [{"prior": least(PRIORS[kind]), "covariance": "full"} for kind in ("laplace", "vamp")]
+MORE[VectorQuantised] = [{"groups": 3}]
 PARTS: dict[str, list[Any]] = {
     axis: [part for cls in table.values() for part in settings_of(cls)] for axis, table in TABLES.items()
 }
@@ -192,7 +250,7 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
     """Return a random composition of registered parts; raise `RecipeError` if they do not fit each other."""
     network, code, likelihood = (pick(rng, PARTS[axis]) for axis in ("network", "code", "likelihood"))
     corruption: Corruption | None = pick(rng, [None, *PARTS["corruption"]])
-    kinds = [kind for kind in TERMS if rng.random() < 0.4]
+    kinds = [kind for kind in TERMS if rng.random() < 3 / len(TERMS) or (kind == "rate" and needs_rate(code))]
     terms = [pick(rng, [t for t in PARTS["term"] if t.kind == kind]) for kind in kinds]
     weights = [pick(rng, [0.01, 0.1, Linear(end=0.1, over=0.5)]) for _ in terms]
     recipe = Recipe(network, code, corruption)
@@ -202,6 +260,11 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
         terms=tuple(WeightedTerm(t, w) for t, w in zip(terms, weights, strict=True)),
     )
     return dataclasses.replace(recipe, objective=objective)
+
+
+def needs_rate(code: CodeSpec) -> bool:
+    """Return whether a code may have a prior with parameters, which nothing but the rate reaches."""
+    return "kl" in code.provides and "latent_kl" not in code.provides
 
 
 def pick(rng: np.random.Generator, values: list[Any]) -> Any:
@@ -237,6 +300,9 @@ def random_recipes(count: int, seed: int = 0) -> Iterator[Recipe]:
 def recipe_around(axis: str, part: Any) -> Recipe:
     """Return a recipe that holds a part, with the first other parts that it fits."""
     term, likelihood = (part if axis == "term" else None), (part if axis == "likelihood" else None)
+    weight = 0.1
+    if axis == "code" and needs_rate(part):
+        term, weight = TERMS["rate"](), 0.01  # more would leave nothing in the code of such short rows
     networks = [part] if axis == "network" else [least(cls) for cls in NETWORKS.values()]
     codes = [part] if axis == "code" else PARTS["code"]
     likelihoods = [likelihood] if likelihood else ["auto_error", *PARTS["likelihood"]]
@@ -248,7 +314,7 @@ def recipe_around(axis: str, part: Any) -> Recipe:
                     recipe = dataclasses.replace(
                         recipe,
                         objective=dataclasses.replace(
-                            recipe.objective, likelihood=choice, terms=(WeightedTerm(term, 0.1),) if term else ()
+                            recipe.objective, likelihood=choice, terms=(WeightedTerm(term, weight),) if term else ()
                         ),
                     )
                 except RecipeError:

@@ -18,13 +18,15 @@ PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 # From the ground up; those in one row are strangers to each other. A package stands for all that is in it.
 LAYERS: list[set[str]] = [
     {"errors", "files", "seeds"},
-    {"schema"},
+    {"schema", "metrics"},
     {"data", "networks", "codes", "corruptions", "objectives"},
     {"composition", "codec"},
     {"recipe"},
     {"presets"},
     {"training", "artifact"},
-    {"estimator"},
+    {"conditions", "inference"},
+    {"estimator", "advice"},
+    {"supervised"},
     {"applications"},
     {"interface"},
     {"__main__"},
@@ -107,7 +109,10 @@ def test_every_arrow_points_down() -> None:
         ("isthmus.artifact", "from isthmus.training import History"),
         ("isthmus.presets", "if TYPE_CHECKING:\n    from isthmus.estimator import Autoencoder"),
         ("isthmus.estimator", "from isthmus.interface import cli"),
+        ("isthmus.advice.choose", "from isthmus.estimator import Autoencoder"),
         ("isthmus.recipe", "from isthmus import Autoencoder"),
+        ("isthmus.metrics.health", "from isthmus.training import History"),
+        ("isthmus.metrics.generation", "from isthmus.schema import Schema"),
     ],
 )
 def test_an_arrow_upward_would_be_seen(module: str, source: str) -> None:

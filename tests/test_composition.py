@@ -29,7 +29,7 @@ from isthmus.objectives import (
 )
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
-from tests.helpers import PARTS, batch_of, build, draw, generator, rows
+from tests.helpers import CLASSES, PARTS, batch_of, build, draw, generator, rows
 
 FULL = Recipe(
     Dense((7,), "tanh"),
@@ -107,6 +107,25 @@ def test_a_target_is_what_is_rebuilt() -> None:
     expected = composition.likelihood.cost(forward.parameters, target, None)
     torch.testing.assert_close(forward.reconstruction, expected, rtol=0, atol=0)
     torch.testing.assert_close(forward.code.mean, composition(batch).code.mean, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("likelihood", PARTS["likelihood"], ids=repr)
+def test_a_value_without_a_density_scores_minus_infinity(likelihood: Any) -> None:
+    """... wherever it stands, unless it was not observed."""
+    x = rows(5, support=likelihood.support)
+    composition = build(
+        Recipe(code=Gaussian(2), objective=Reconstruction(likelihood)), rows(support=likelihood.support)
+    )
+    values, mask = torch.from_numpy(x).float(), torch.ones(5, 6).bool()
+    values[1, 2], values[3, 5], mask[3, 5] = -0.5, -0.5, False
+    for hidden in (None, mask):
+        score = composition.eval().log_likelihood(composition(Batch(values, hidden)))
+        outside = composition.likelihood.inside(values)[:, [2, 5]].logical_not() & (hidden is None or hidden[:, [2, 5]])
+        assert (torch.isinf(score) == outside.any(1)).all() and not torch.isnan(score).any()
+    for support, wrong in {"unit": 1.1, "binary": 0.5, "counts": 0.5, "categories": CLASSES, "mixed": 0.5}.items():
+        if likelihood.support == support:
+            assert composition.likelihood.inside(torch.full((1, 6), wrong))[0].logical_not().any()
+    assert composition.likelihood.inside(torch.from_numpy(x).float()).all()
 
 
 # ---- missing values -----------------------------------------------------------------------------------------------

@@ -18,7 +18,18 @@ import isthmus
 from isthmus.objectives import Likelihood
 from isthmus.training import Progress
 
-PUBLIC = ["Autoencoder", "IsthmusError", "Recipe", "Training", "__version__", "load", "presets"]
+PUBLIC = [
+    "Autoencoder",
+    "IsthmusError",
+    "LatentClassifier",
+    "LatentRegressor",
+    "Recipe",
+    "Training",
+    "__version__",
+    "advise",
+    "load",
+    "presets",
+]
 
 
 def test_the_public_names_are_this_list() -> None:
@@ -35,6 +46,9 @@ def test_the_verbs_of_the_estimator_are_this_list() -> None:
     own = {name for name in vars(isthmus.Autoencoder) if not name.startswith("_") and not name.endswith("_request")}
     assert {
         "corrupt",
+        "impute",
+        "log_likelihood",
+        "walk_back",
         "fit",
         "get_params",
         "interpolate",

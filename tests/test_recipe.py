@@ -24,6 +24,7 @@ from isthmus.objectives import (
     TERMS,
     BinaryCrossEntropy,
     Contraction,
+    Gate,
     Linear,
     Normal,
     Objective,
@@ -408,6 +409,16 @@ def test_presets_are_the_methods_they_are_named_after() -> None:
     assert summary(presets.denoising())[1] == GaussianNoise(0.3)
     assert summary(presets.sparse_l1(weight=0.2)) == ("deterministic", None, {"sparsity": 0.2})
     assert summary(presets.sparse_kl(weight=0.2)) == ("deterministic", None, {"sparsity_target": 0.2})
+    auxiliary = {"auxiliary": 1 / 32}
+    assert summary(presets.top_k()) == ("top_k", None, auxiliary)
+    assert summary(presets.batch_top_k()) == ("batch_top_k", None, auxiliary)
+    assert summary(presets.jump_relu(weight=0.3)) == ("jump_relu", None, {"l0": 0.3, **auxiliary})
+    assert summary(presets.gated()) == ("gated", None, {"gate": 1.0, **auxiliary})
+    for dictionary in (presets.top_k(k=2), presets.batch_top_k(k=2), presets.jump_relu(), presets.gated()):
+        assert dictionary.network == Dense((), unit_decoder=True)
+        assert dictionary.objective.likelihood == SquaredError("linear")
+    assert presets.top_k(hidden_dims=(8,), likelihood="bernoulli").network == Dense((8,), unit_decoder=True)
+    assert presets.gated(sparsity=0.3).objective.terms[0].term == Gate(0.3)
     assert summary(presets.contractive(weight=0.2)) == ("deterministic", None, {"contraction": 0.2})
     assert summary(presets.vae()) == ("gaussian", None, {"rate": 1.0})
     assert summary(presets.beta_vae(beta=7.0)) == ("gaussian", None, {"rate": 7.0})

@@ -39,10 +39,33 @@ def test_a_schema_is_json() -> None:
     assert Schema.from_dict(schema.to_dict()) == schema
     assert schema.describe() == "vector rows of shape 3, float64, values 0 to 0"
     for name in dataclasses.asdict(schema):
-        if name in ("condition_dim", "binary"):
+        if name in ("condition_dim", "binary", "condition_labels", "whole"):
             continue  # they have defaults
         with pytest.raises(ArtifactError, match=r"schema.json does not describe a row"):
             Schema.from_dict({k: v for k, v in schema.to_dict().items() if k != name})
+
+
+@pytest.mark.parametrize(
+    ("x", "whole"),
+    [
+        (np.array([[0.0, 3.0]]), True),
+        (np.array([[-2.0, 3.0]]), True),
+        (np.array([[0.0, 0.5]]), False),
+        (np.array([[0, 9]], "u1"), True),
+        (np.array([[True]]), True),
+        (np.array([[1e300, 2.0]]), True),
+        (np.array([*[[1.0]] * 150, [1.5]]), False),
+    ],
+)
+def test_whole_numbers_are_known(x: np.ndarray, whole: bool) -> None:
+    assert Schema.of(x).whole is whole
+
+
+def test_a_schema_of_an_older_model_does_not_state_whole_numbers() -> None:
+    for x in (np.array([[0.0, 1.0]]), np.array([[0.0, 0.5]])):
+        schema = Schema.of(x)
+        older = {name: value for name, value in schema.to_dict().items() if name != "whole"}
+        assert Schema.from_dict(older) == schema
 
 
 def test_rows_of_another_schema_are_refused() -> None:

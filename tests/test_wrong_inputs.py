@@ -399,7 +399,7 @@ DATA: dict[str, Wrong] = {
         DataError,
         r"expected a condition of shape \(60, values\), got shape \(3, 1\)",
     ),
-    "condition of one axis": (lambda: ae().fit(X, condition=np.ones(60)), DataError, "rows and columns"),
+    "condition of fractions": (lambda: ae().fit(X, condition=np.ones(60)), DataError, "labels .integers or texts."),
     "condition with nan": (lambda: ae().fit(X, condition=np.full((60, 1), np.nan)), DataError, "NaN"),
     "bits that are none": (
         lambda: Autoencoder(Recipe(objective=Reconstruction(Bernoulli()))).fit(X),

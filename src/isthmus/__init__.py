@@ -7,19 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isthmus import presets
+    from isthmus.advice import advise
     from isthmus.errors import IsthmusError
     from isthmus.estimator import Autoencoder, load
     from isthmus.recipe import Recipe, Training
+    from isthmus.supervised import LatentClassifier, LatentRegressor
 
 __version__ = "0.1.0"
-__all__ = ["Autoencoder", "IsthmusError", "Recipe", "Training", "__version__", "load", "presets"]
+__all__ = [
+    "Autoencoder",
+    "IsthmusError",
+    "LatentClassifier",
+    "LatentRegressor",
+    "Recipe",
+    "Training",
+    "__version__",
+    "advise",
+    "load",
+    "presets",
+]
 
 # Importing torch takes seconds, and `isthmus --help` needs none of it.
 _HOMES = {
     "Autoencoder": "isthmus.estimator",
     "IsthmusError": "isthmus.errors",
+    "LatentClassifier": "isthmus.supervised",
+    "LatentRegressor": "isthmus.supervised",
     "Recipe": "isthmus.recipe",
     "Training": "isthmus.recipe",
+    "advise": "isthmus.advice",
     "load": "isthmus.estimator",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.codes import CODES, CodeSpec
+from isthmus.codes import CODES, PRIORS, CodeSpec, PriorSpec
 from isthmus.corruptions import CORRUPTIONS, Corruption
 from isthmus.errors import RecipeError, explain, unknown_name
 from isthmus.networks import NETWORKS, NetworkSpec
@@ -40,6 +40,8 @@ AXES: dict[str, Axis] = {
     "code": Axis(CodeSpec, CODES),
     "corruption": Axis(Corruption, CORRUPTIONS, optional=True),
 }
+# Parts inside a part, by the path that leads there.
+NESTED: dict[str, Axis] = {"code.prior": Axis(PriorSpec, PRIORS)}
 
 
 def encode(value: Any) -> Any:
@@ -83,9 +85,20 @@ def decode_part(where: str, axis: Axis, value: Any) -> Any:
         raise RecipeError(f"{where}: " + unknown_name("kind", kind, axis.table))
     cls = axis.table[kind]
     check_fields(f"{where} {kind!r}", cls, data)
-    if axis.base is Corruption and isinstance(data.get("parts"), list):
-        data["parts"] = tuple(decode_part("corruption.parts", axis, part) for part in data["parts"])
+    if isinstance(data.get("parts"), list | tuple):
+        data["parts"] = tuple(_decode_inner(f"{where}.parts", axis, part) for part in data["parts"])
+    for path, inner in NESTED.items():
+        outer, _, name = path.rpartition(".")
+        if outer == where and isinstance(data.get(name), dict | str):
+            data[name] = decode_part(path, inner, data[name])
     return cls(**data)
+
+
+def _decode_inner(where: str, axis: Axis, value: Any) -> Any:
+    """Return the part, or the pair of columns and part, that stands inside another part."""
+    if isinstance(value, list | tuple):
+        return tuple(decode_part(where, axis, item) if place == 1 else item for place, item in enumerate(value))
+    return decode_part(where, axis, value)
 
 
 def decode_objective(value: Any) -> Objective:
@@ -138,14 +151,15 @@ def assign(data: dict[str, Any], path: str, value: Any) -> None:
             raise RecipeError(f"{path!r}: " + unknown_name("setting", key, valid))
         if depth == len(keys) - 1:
             if key == "kind":
-                _keep_shared(place, keys[0], value)
+                _keep_shared(place, ".".join(keys[:depth]), value)
             place[key] = value
         place = place[key]
 
 
-def _keep_shared(part: dict[str, Any], axis: str, kind: Any) -> None:
+def _keep_shared(part: dict[str, Any], where: str, kind: Any) -> None:
     """Drop the settings that a part of another kind does not have."""
-    table: Mapping[str, type[Any]] = AXES[axis].table if axis in AXES else LIKELIHOODS
+    axes = {**AXES, **NESTED}
+    table: Mapping[str, type[Any]] = axes[where].table if where in axes else LIKELIHOODS
     known = isinstance(kind, str) and kind in table
     shared = [field.name for field in dataclasses.fields(table[kind])] if known else list(part)
     for name in [name for name in part if name not in shared]:

@@ -7,21 +7,21 @@ objective: the likelihood's cost of x under the parameters, plus weighted terms
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.codes import Code, CodeOutput, Draw
 from isthmus.corruptions import Corruption
+from isthmus.errors import DataError, explain
 from isthmus.networks import Network
 from isthmus.objectives import Forward, Likelihood, OwningTerm
 from isthmus.schema import Batch
-
-# How far scaled values may lie outside [0, 1].
-_ROUNDING = 1e-6
 
 
 @dataclass(slots=True)
@@ -37,7 +37,46 @@ class Loss:
     raw: dict[str, Tensor]
 
 
-class Composition(nn.Module):
+class Trainable(nn.Module, ABC):
+    """What the training loop asks for: the autoencoder, or another model that is built around one.
+
+    Attributes:
+        owning_terms: parts with parameters and an `own_loss` of their own, by name.
+    """
+
+    owning_terms: nn.ModuleDict
+
+    @abstractmethod
+    def owners(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
+        """Yield ("autoencoder", the parameters that the loss trains), then each owning term with its own."""
+
+    @abstractmethod
+    def forward(
+        self,
+        batch: Batch,
+        draw: Draw | None = None,
+        *,
+        corrupt: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """Run the batch through all parts; the result is for `loss`."""
+
+    @abstractmethod
+    def loss(self, forward: Any, weights: Mapping[str, float]) -> Loss:
+        """Return what is minimised, averaged over the rows of the batch."""
+
+    @abstractmethod
+    def encode(self, batch: Batch, draw: Draw | None = None) -> CodeOutput:
+        """Return the code's output, on which active units are counted."""
+
+    def set_progress(self, progress: float, opening: float = 0.0) -> None:
+        """Tell the parts where training is."""
+
+    def after_step(self) -> None:
+        """Put weights back where they must be after an optimiser step."""
+
+
+class Composition(Trainable):
     """An autoencoder: a network, a code, a corruption and an objective's likelihood and terms.
 
     **Latents that grow.** `open_latents` is how many latents pass; the others are zero. Progressive training raises it
@@ -82,6 +121,7 @@ class Composition(nn.Module):
             return output
         axis = output.z.ndim - output.mean.ndim + 1
         open_ = torch.arange(output.z.shape[axis], device=output.z.device) < self.open_latents
+        output.kept = None
         output.z = output.z * open_.view(-1, *[1] * (output.z.ndim - axis - 1))
         output.mean = output.mean * open_.view(-1, *[1] * (output.mean.ndim - 2))
         return output
@@ -155,7 +195,10 @@ class Composition(nn.Module):
         z = code.z.flatten(0, 1) if code.z.ndim > code.mean.ndim else code.z
         repeated = batch.repeat(samples)
         skips = tuple(skip.repeat(samples, *[1] * (skip.ndim - 1)) for skip in code.skips)
-        parameters = self.decode(z, repeated, skips)
+        if code.kept is None:
+            parameters = self.decode(z, repeated, skips)
+        else:
+            parameters = self.network.decode_kept(z, code.kept, repeated, skips)
         counted = batch.mask if seen.scored is None else seen.scored
         if counted is not None and samples > 1:
             counted = counted.repeat(samples, *[1] * (counted.ndim - 1))
@@ -199,21 +242,34 @@ class Composition(nn.Module):
         mask = forward.batch.mask
         columns = forward.batch.wanted[0].numel() if mask is None else mask.flatten(1).sum(1)
         score = -cost - self.likelihood.constant * columns
-        if self.likelihood.support == "real":
-            return score
-        wanted = forward.batch.observed().wanted
-        outside = ((wanted < -_ROUNDING) | (wanted > 1.0 + _ROUNDING)).flatten(1).any(1)
-        return score.masked_fill(outside, -torch.inf)
+        inside = self.likelihood.inside(forward.batch.observed().wanted)
+        return score.masked_fill(~inside.flatten(1).all(1), -torch.inf)
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:
         """Set the initial weights by some training rows; the untrained decoder then gives their mean.
 
         The decoder is set by sampled latents: the noise is part of what it gets in training.
+
+        Raises:
+            DataError: if a value of these rows has no density, which a schema alone does not tell of mixed columns.
         """
+        self._check_support(batch.observed().wanted)
         features = self.network.calibrate_encoder(batch, self.code.features_std)
         self.code.initialise(batch.x, features)
         _, skips = self.network.encode_with_skips(batch)
         self.network.calibrate_decoder(self.code(features, Draw(), self._pseudo_features()).z, batch, skips)
         wanted = batch.wanted
-        self.network.set_output_bias(self.likelihood.output_bias(wanted.mean(0), wanted.var(0, correction=0)))
+        seen = torch.ones_like(wanted) if batch.mask is None else batch.mask.to(wanted.dtype)
+        count = seen.sum(0).clamp_min(1.0)
+        mean = (wanted * seen).sum(0) / count
+        variance = ((wanted - mean).square() * seen).sum(0) / count
+        self.network.set_output_bias(self.likelihood.output_bias(mean, variance))
+
+    def _check_support(self, wanted: Tensor) -> None:
+        outside = (~self.likelihood.inside(wanted)).flatten(1)
+        if outside.any():
+            row, column = outside.nonzero()[0].tolist()
+            value = f"{wanted.flatten(1)[row, column].item():g} in column {column}"
+            advice = "another likelihood for it, or preprocessing=none"
+            raise DataError(explain("values that the likelihood can have", value, advice))

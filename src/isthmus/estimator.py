@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,23 +16,16 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from isthmus import artifact, presets
-from isthmus.codes import Draw, row_keys
-from isthmus.data.loader import split
+from isthmus.conditions import as_condition, labels_of
+from isthmus.data.loader import split, take
 from isthmus.data.preprocess import SCALINGS, Scaling
 from isthmus.data.sources import Rows, as_rows
 from isthmus.errors import CollapseWarning, DataError, RecipeError, check_integer, explain, unknown_name
+from isthmus.inference import Doubles, Floats, Inference, to_batch
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
-from isthmus.training import CheckpointStore, History, choose_progress, runtime, train
-
-Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
-
-# Rows go through the network in blocks of exactly this many (the last one padded), since a matrix product's rounding
-# may depend on its shape: so a row has the same code and score alone and among a million.
-BLOCK = 256
-# Latents for each row in a bound; enough that the bound's error is far below its spread over rows.
-SCORE_SAMPLES = 16
+from isthmus.training import CheckpointStore, History, choose_progress, pretrain, runtime, train
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -112,6 +105,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = _masks(self.recipe)
         tags.transformer_tags.preserves_dtype = []  # codes are float32, whatever the rows are
         return tags
 
@@ -120,7 +114,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     @property
     def _n_features_out(self) -> int:
-        return int(self._codes(np.zeros((1, *self.schema_.shape), np.float32)).shape[1])
+        return self._inference().width
 
     # ---- training ----------------------------------------------------------------------------------------------
 
@@ -138,7 +132,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Args:
             X: `(rows, *shape)`: an array, a data frame, a tensor, nested lists, or the path of a file.
             y: ignored; it is there for scikit-learn.
-            condition: `(rows, condition_dim)`, told to encoder and decoder; None for an unconditional model.
+            condition: what encoder and decoder are told: labels `(rows,)` (integers or texts), of which each class
+                becomes a column, or numbers `(rows, values)`; None for an unconditional model.
             checkpoint: a folder for checkpoints; None for none.
             resume_from: a folder with a checkpoint to continue from; without one there, training starts anew. Further
                 checkpoints go there too. Recipe and data must be those of the checkpoint.
@@ -152,25 +147,26 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         recipe = as_recipe(self.recipe)
         if self.random_state is not None:
             recipe = recipe.replace({"training.seed": _seed(self.random_state)})
-        rows = as_rows(X)
-        condition = _condition(condition, len(rows.values))
-        schema = Schema.of(rows.values, rows.names, 0 if condition is None else condition.shape[1])
+        rows = as_rows(X, missing=recipe.missing == "mask")
+        schema, told = _schema(rows, condition)
         settings = recipe.training
         device = runtime.choose_device(settings.device)
         kept, held_out = split(len(rows.values), settings.validation_fraction, settings.seed)
         recipe = recipe.resolve(schema, len(kept))
         train_rows = rows.values[kept.numpy()] if len(held_out) else rows.values
         scaling = SCALINGS[recipe.preprocessing].fit(train_rows, schema)
-        data = _batch(scaling.forward(train_rows), _part(condition, kept), device)
+        data = to_batch(train_rows, scaling, _part(told, kept), device)
         validation = None
         if len(held_out):
-            validation = _batch(scaling.forward(rows.values[held_out.numpy()]), _part(condition, held_out), device)
+            validation = to_batch(rows.values[held_out.numpy()], scaling, _part(told, held_out), device)
         with runtime.seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")):
             composition = recipe.build(schema)
             composition.initialise(_spread(data, _INITIAL_ROWS).to(torch.device("cpu")))
             composition.to(device)
+        if recipe.training.pretraining:
+            pretrain(composition, recipe, data, choose_progress(self.verbose))
         folder = resume_from if resume_from is not None else checkpoint
-        store = None if folder is None else CheckpointStore(Path(folder), _digest(recipe, rows, condition))
+        store = None if folder is None else CheckpointStore(Path(folder), _digest(recipe, rows, told))
         history = train(
             composition,
             recipe.objective,
@@ -197,26 +193,30 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def transform(self, X: Any, *, condition: Any = None) -> Floats:
         """Return the codes `(rows, latent_dim)`: the posterior mean of a variational model. Deterministic.
 
+        Feature maps and sequences of latents are laid out flat, the latent axis first.
+
         Args:
             X: `(rows, *shape)`, as in `fit`.
-            condition: `(rows, condition_dim)` for a conditional model.
+            condition: for a conditional model, as in `fit`.
 
         Raises:
             DataError: for rows unlike the training rows.
         """
-        values, condition = self._rows(X, condition)
-        return self._codes(values, condition)
+        return self._inference().codes(*self._rows(X, condition))
 
     def inverse_transform(self, X: Any, *, condition: Any = None) -> Floats:
-        """Return the expected rows `(rows, *shape)`, in the units of the training data, for codes."""
-        self._check_fitted()
-        self._check_code_alone()
+        """Return the expected rows `(rows, *shape)`, in the units of the training data, for codes.
+
+        Raises:
+            RecipeError: if the decoder needs more than the code (skips).
+        """
+        inference = self._inference()
+        inference.check_code_alone()
         codes = as_rows(X).values
-        width = self._n_features_out
-        if codes.ndim != 2 or codes.shape[1] != width:
-            raise DataError(explain(f"codes of shape (rows, {width})", f"shape {codes.shape}", "model.transform(X)"))
-        condition = self._checked_condition(condition, len(codes))
-        return self._decode(codes.astype(np.float32), condition)
+        if codes.ndim != 2 or codes.shape[1] != inference.width:
+            expected = f"codes of shape (rows, {inference.width})"
+            raise DataError(explain(expected, f"shape {codes.shape}", "model.transform(X)"))
+        return inference.decode(codes, self._told(condition, len(codes)))
 
     def reconstruct(self, X: Any, *, condition: Any = None) -> Floats:
         """Return the rows as the model rebuilds them from their codes, `(rows, *shape)`, in the units of X.
@@ -224,14 +224,23 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Raises:
             DataError: for rows unlike the training rows.
         """
-        values, condition = self._rows(X, condition)
-        rows = []
-        for batch, real in self._blocks(self.scaling_.forward(values), condition):
-            code = self.composition_.encode(batch)
-            rows.append(self._expected(self.composition_.decode(code.mean, batch, code.skips)[:real]))
-        return np.concatenate(rows)
+        return self._inference().reconstruct(*self._rows(X, condition))
 
-    def score_samples(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def impute(self, X: Any, *, condition: Any = None, samples: int = 64) -> Floats:
+        """Return the rows with their missing values (NaN) filled in, and all others as they are.
+
+        A value is filled in by its expectation: for a variational model the average of ``E[x|z]`` over `samples` draws
+        from q(z|x), weighted by ``p(x_observed|z) p(z) / q(z|x)``; for any other model the reconstruction.
+
+        Raises:
+            DataError: for rows unlike the training rows, and for a model that refuses missing values.
+
+        Paper: Mattei and Frellsen, MIWAE, ICML 2019, https://arxiv.org/abs/1812.02633.
+        """
+        samples = _count("samples", samples)
+        return self._inference().impute(*self._rows(X, condition), samples)
+
+    def score_samples(self, X: Any, *, condition: Any = None) -> Doubles:
         """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
 
         Scores compare between rows, and between models of one likelihood and one preprocessing. A row with a value
@@ -242,21 +251,33 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         same row has the same score at every call, alone or among others, and the errors of different rows are
         independent.
         """
-        values, condition = self._rows(X, condition)
-        scores = []
-        for batch, real in self._blocks(self.scaling_.forward(values), condition):
-            draw = Draw(SCORE_SAMPLES, keys=row_keys(batch.x)) if "kl" in self.recipe_.code.provides else Draw()
-            forward = self.composition_(batch, draw)
-            score = self.composition_.log_likelihood(forward).double()
-            kl = forward.code.quantities.get("kl")
-            if kl is not None:
-                score = score - kl.flatten(1).double().sum(1)
-            scores.append(score[:real].cpu().numpy())
-        return np.concatenate(scores)
+        return self._inference().scores(*self._rows(X, condition))
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None) -> float:
         """Return the mean of `score_samples`, which `GridSearchCV` maximises."""
         return float(self.score_samples(X, condition=condition).mean())
+
+    def log_likelihood(self, X: Any, *, condition: Any = None, samples: int = 5000) -> Doubles:
+        """Return ``log p(x)`` of each row, `(rows,)`, in nats, estimated by importance sampling.
+
+        ``log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x)``, z_k drawn from q(z|x): a lower bound on average, which rises to
+        the likelihood with K. The row itself decides the draws, as in `score_samples`.
+
+        Args:
+            X: `(rows, *shape)`.
+            condition: for a conditional model.
+            samples: K; papers use 5,000.
+
+        Raises:
+            RecipeError: if the code has no posterior.
+
+        Paper: Burda et al., Importance Weighted Autoencoders, ICLR 2016, https://arxiv.org/abs/1509.00519.
+        """
+        inference = self._inference()
+        values, condition = self._rows(X, condition)
+        if "posterior" not in self.recipe_.code.provides:
+            raise RecipeError(f"a {self.recipe_.code.kind} code has no posterior; try a gaussian one (presets.vae)")
+        return inference.log_likelihood(values, condition, _count("samples", samples))
 
     def sample(
         self, n: int = 1, *, random_state: int | None = None, condition: Any = None, noise: bool = False
@@ -266,55 +287,88 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Args:
             n: how many.
             random_state: seed of the draw; None draws others at every call.
-            condition: `(n, condition_dim)` for a conditional model.
+            condition: for a conditional model; a single label is that of all rows.
             noise: whether rows are drawn from p(x|z) rather than its mean taken; the same for squared error and
                 binary cross-entropy, whose noise is no estimate.
 
         Raises:
             RecipeError: if the code has no prior.
         """
-        self._check_fitted()
+        inference = self._inference()
         n = _count("n", n)
         generator = torch.Generator()
         if random_state is None:
             generator.seed()
         else:
             generator.manual_seed(derive(_seed(random_state), "samples"))
-        self._check_code_alone()
+        inference.check_code_alone()
         with torch.no_grad():
             codes = self.composition_.draw_prior(n, generator)
         if codes is None:
             raise RecipeError(
                 f"a {self.recipe_.code.kind} code has no prior to sample from; try a gaussian one (presets.vae)"
             )
-        told = self._checked_condition(condition, n)
-        return self._decode(codes.flatten(1).cpu().numpy(), told, generator if noise else None)
+        told = self._told(condition, n)
+        return inference.decode(codes.flatten(1).cpu().numpy(), told, generator if noise else None)
 
-    def interpolate(self, start: Any, end: Any, steps: int = 8) -> Floats:
+    def interpolate(self, start: Any, end: Any, steps: int = 8, *, condition: Any = None) -> Floats:
         """Return rows decoded on the straight lines between codes, `(pairs, steps, *shape)`, both ends included."""
-        self._check_fitted()
-        self._check_code_alone()
+        inference = self._inference()
+        inference.check_code_alone()
         steps = _count("steps", steps, 2)
-        first, last = (self._codes(self._rows(rows)[0]) for rows in (start, end))
+        first, last = (inference.codes(*self._rows(rows, condition)) for rows in (start, end))
         if first.shape != last.shape:
             raise DataError(explain("as many starts as ends", f"{len(first)} and {len(last)}", "equal numbers of rows"))
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[None, :, None]
         codes = first[:, None] * (1 - share) + last[:, None] * share
-        return self._decode(codes.reshape(-1, codes.shape[-1])).reshape(len(first), steps, *self.schema_.shape)
+        told = self._told(condition, len(first))
+        rows = inference.decode(codes.reshape(-1, codes.shape[-1]), None if told is None else told.repeat(steps, 0))
+        return rows.reshape(len(first), steps, *self.schema_.shape)
 
-    def kl_per_latent(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.
+    def walk_back(self, X: Any, steps: int = 10, *, random_state: int = 0, condition: Any = None) -> Floats:
+        """Return the rows on a walk that corrupts and rebuilds by turns, `(rows, steps + 1, *shape)`, X first.
+
+        The walk goes to where the data are dense: from noise to rows like the training rows, from rows to others.
+
+        Args:
+            X: `(rows, *shape)` to start from.
+            steps: turns.
+            random_state: seed of the corruption.
+            condition: for a conditional model.
 
         Raises:
-            RecipeError: if the code is not variational.
+            RecipeError: if the recipe has no corruption.
+
+        Paper: Bengio et al., Generalized Denoising Auto-Encoders as Generative Models, NeurIPS 2013,
+        https://arxiv.org/abs/1305.6663.
         """
+        inference = self._inference()
+        values, told = self._rows(X, condition)
+        generator = torch.Generator().manual_seed(derive(_seed(random_state), "walk"))
+        walk = [values.astype(self.schema_.float_dtype)]
+        for _ in range(_count("steps", steps)):
+            seen = self._corrupted(walk[-1], generator)
+            walk.append(inference.reconstruct(seen, told))
+        return np.stack(walk, 1)
+
+    def kl_per_latent(self, X: Any, *, condition: Any = None) -> Doubles:
+        """Return each latent's KL from the prior, `(latent_dim,)`, averaged over rows, in nats.
+
+        A categorical code has one for each of its variables.
+
+        Raises:
+            RecipeError: if the code is not variational, or only the sum over its latents is known.
+        """
+        inference = self._inference()
         values, condition = self._rows(X, condition)
-        if "kl" not in self.recipe_.code.provides:
+        if not inference.variational:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
-        total = np.zeros(self._n_features_out)
-        for batch, real in self._blocks(self.scaling_.forward(values), condition):
-            total += self.composition_.encode(batch).quantities["kl"].flatten(1)[:real].double().sum(0).cpu().numpy()
-        return total / len(values)
+        if "latent_kl" not in self.recipe_.code.provides:
+            raise RecipeError(
+                "only the sum of this code's KL over its latents is known, since its posterior or prior joins them; "
+                'try code.covariance="diagonal" and code.prior="standard_normal" or "laplace"'
+            )
+        return inference.kl_per_latent(values, condition)
 
     def corrupt(self, X: Any, *, random_state: int = 0) -> Floats:
         """Return the rows as the encoder saw them in training: corrupted, in the units of X.
@@ -322,12 +376,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Raises:
             RecipeError: if the recipe has no corruption.
         """
-        values, _ = self._rows(X)
+        values = self._values(X)
+        return self._corrupted(values, torch.Generator().manual_seed(derive(_seed(random_state), "corruption")))
+
+    def _corrupted(self, values: Any, generator: torch.Generator) -> Floats:
         if self.recipe_.corruption is None:
             raise RecipeError("this recipe has no corruption; try presets.denoising")
-        batch = Batch(torch.from_numpy(self.scaling_.forward(values)))
-        seen = self.recipe_.corruption(batch, torch.Generator().manual_seed(derive(_seed(random_state), "corruption")))
-        return self.scaling_.inverse(seen.x.numpy(), self.schema_.float_dtype)
+        batch = to_batch(values, self.scaling_, None, torch.device("cpu"))
+        return self.scaling_.inverse(self.recipe_.corruption(batch, generator).x.numpy(), self.schema_.float_dtype)
 
     # ---- on disk -----------------------------------------------------------------------------------------------
 
@@ -350,65 +406,22 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if not hasattr(self, "composition_"):
             raise NotFittedError("this Autoencoder is not fitted yet; try model.fit(X), or isthmus.load(path)")
 
-    def _check_code_alone(self) -> None:
-        """Raise `RecipeError` where the decoder needs more than the code."""
-        if "bottleneck" not in self.recipe_.network.provides:
-            raise RecipeError(
-                f"the {self.recipe_.network.kind} network passes features from encoder to decoder beside the code, so "
-                "a code alone cannot be decoded; try reconstruct, or a model trained with network.skips=false"
-            )
+    def _inference(self) -> Inference:
+        self._check_fitted()
+        return Inference(self.recipe_, self.schema_, self.scaling_, self.composition_)
+
+    def _values(self, X: Any) -> Any:
+        self._check_fitted()
+        rows = as_rows(X, missing=self.recipe_.missing == "mask")
+        self.schema_.check(rows.values, rows.names)
+        return rows.values
 
     def _rows(self, X: Any, condition: Any = None) -> tuple[Any, Any]:
-        self._check_fitted()
-        rows = as_rows(X)
-        self.schema_.check(rows.values, rows.names)
-        return rows.values, self._checked_condition(condition, len(rows.values))
+        values = self._values(X)
+        return values, self._told(condition, len(values))
 
-    def _checked_condition(self, condition: Any, rows: int) -> Any:
-        condition = _condition(condition, rows)
-        width = 0 if condition is None else condition.shape[1]
-        if width != self.schema_.condition_dim:
-            raise DataError(
-                explain(
-                    f"a condition of {self.schema_.condition_dim} values a row",
-                    f"{width}",
-                    "the one fit was given",
-                )
-            )
-        return condition
-
-    def _blocks(self, x: Floats, condition: Any = None) -> Iterator[tuple[Batch, int]]:
-        """Yield padded blocks of scaled rows, and how many rows of each are real; without gradients."""
-        device = next(self.composition_.parameters()).device
-        with torch.no_grad(), runtime.threads(self.recipe_.training.threads, self.composition_, BLOCK):
-            for start in range(0, len(x), BLOCK):
-                rows = torch.from_numpy(x[start : start + BLOCK])
-                told = None if condition is None else torch.from_numpy(condition[start : start + BLOCK])
-                real = len(rows)
-                yield (
-                    Batch(_pad(rows).to(device), condition=None if told is None else _pad(told).to(device)),
-                    real,
-                )
-
-    def _codes(self, values: Any, condition: Any = None) -> Floats:
-        codes = []
-        for batch, real in self._blocks(self.scaling_.forward(values), condition):
-            codes.append(self.composition_.encode(batch).mean.flatten(1)[:real].cpu().numpy())
-        return np.concatenate(codes)
-
-    def _decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Floats:
-        rows = []
-        latent = (self.composition_.code.latent_dim, *self.composition_.network.positions)
-        for batch, real in self._blocks(codes, condition):
-            parameters = self.composition_.decode(batch.x.view(-1, *latent), batch)
-            rows.append(self._expected(parameters[:real], generator))
-        return np.concatenate(rows)
-
-    def _expected(self, parameters: Tensor, generator: torch.Generator | None = None) -> Floats:
-        """Return the expected rows, or with a generator rows drawn, in the units of the data."""
-        likelihood = self.composition_.likelihood
-        x = likelihood.mean(parameters) if generator is None else likelihood.draw(parameters, generator)
-        return self.scaling_.inverse(x.cpu().numpy(), self.schema_.float_dtype)
+    def _told(self, condition: Any, rows: int) -> Any:
+        return as_condition(condition, rows, self.schema_.condition_labels, self.schema_.condition_dim)
 
 
 def load(path: str | Path) -> Autoencoder:
@@ -441,6 +454,13 @@ def as_recipe(recipe: Recipe | str | Path) -> Recipe:
     raise RecipeError(explain("a Recipe, a preset's name or a path", repr(recipe), "presets.autoencoder()"))
 
 
+def _masks(recipe: Recipe | str | Path) -> bool:
+    try:
+        return as_recipe(recipe).missing == "mask"
+    except RecipeError:
+        return False  # reported by fit
+
+
 def _count(where: str, value: Any, minimum: int = 1) -> int:
     value = int(value) if isinstance(value, np.integer) else value
     check_integer(where, value, minimum)
@@ -453,31 +473,18 @@ def _seed(random_state: Any) -> int:
     return _count("random_state", random_state, 0)
 
 
-def _condition(condition: Any, rows: int) -> Any:
+def _schema(rows: Rows, condition: Any) -> tuple[Schema, Any]:
+    """Return the schema of rows and their condition, and the condition as the parts see it."""
     if condition is None:
-        return None
-    values = as_rows(condition).values
-    if values.ndim != 2 or len(values) != rows:
-        raise DataError(
-            explain(f"a condition of shape ({rows}, values)", f"shape {values.shape}", "one row for each row")
-        )
-    return np.ascontiguousarray(values, dtype=np.float32)
+        return Schema.of(rows.values, rows.names), None
+    labels = labels_of(condition)
+    width = len(labels) if labels is not None else math.prod(as_rows(condition).values.shape[1:])
+    told = as_condition(condition, len(rows.values), labels, width)
+    return Schema.of(rows.values, rows.names, width, labels), told
 
 
 def _part(condition: Any, rows: Tensor) -> Any:
     return None if condition is None else condition[rows.numpy()]
-
-
-def _batch(x: Floats, condition: Any, device: torch.device) -> Batch:
-    return Batch(torch.from_numpy(x), condition=None if condition is None else torch.from_numpy(condition)).to(device)
-
-
-def _pad(rows: Tensor) -> Tensor:
-    # A copy even of a whole block: the rounding of a product may also depend on how its memory is aligned, and torch
-    # aligns what it allocates.
-    block = rows.new_zeros(BLOCK, *rows.shape[1:])
-    block[: len(rows)] = rows
-    return block
 
 
 # Rows that set the initial weights; more would not change them visibly.
@@ -487,8 +494,7 @@ _INITIAL_ROWS = 1024
 def _spread(data: Batch, rows: int) -> Batch:
     """Return about `rows` rows from all over the data, which may be sorted."""
     step = max(1, data.rows // rows)
-    told = None if data.condition is None else data.condition[::step][:rows]
-    return Batch(data.x[::step][:rows], condition=told)
+    return take(data, torch.arange(0, data.rows, step, device=data.x.device)[:rows])
 
 
 def _digest(recipe: Recipe, rows: Rows, condition: Any) -> str:

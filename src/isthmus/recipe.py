@@ -120,8 +120,12 @@ class Recipe:
         code: what passes the bottleneck.
         corruption: what the encoder sees instead of x in training; None for x itself.
         objective: what is minimised.
+        missing: "refuse" rows with missing values (NaN), or "mask" them: the encoder sees zero there and the
+            likelihood leaves them out.
+        conditional: whether encoder and decoder must be told something beside the row, such as its class.
         preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
-            8- and 16-bit integers and values in [0, 1], else "standard".
+            8- and 16-bit integers and values in [0, 1], else "standard"; and "none" for a likelihood of counts,
+            categories or mixed columns, which have their own units.
         training: how it is trained.
 
     Raises:
@@ -133,8 +137,8 @@ class Recipe:
         >>> recipe = Recipe(code=Gaussian(latent_dim=8), objective=Reconstruction(Bernoulli()) + 1.0 * Rate())
         >>> Recipe.from_dict(recipe.to_dict()) == recipe
         True
-        >>> recipe.replace({"code.latent_dim": 2}).code
-        Gaussian(latent_dim=2)
+        >>> recipe.replace({"code.latent_dim": 2}).code.latent_dim
+        2
     """
 
     network: NetworkSpec = field(default_factory=Dense)
@@ -143,6 +147,8 @@ class Recipe:
     objective: Objective = field(default_factory=Objective)
     preprocessing: str = "auto"
     training: Training = field(default_factory=Training)
+    missing: str = "refuse"
+    conditional: bool = False
 
     def __post_init__(self) -> None:
         for name, axis in AXES.items():
@@ -155,6 +161,8 @@ class Recipe:
         if not isinstance(self.training, Training):
             raise RecipeError("training: " + explain("a Training", repr(self.training), "Training()"))
         check_choice("preprocessing", self.preprocessing, ["auto", *SCALINGS])
+        check_choice("missing", self.missing, ["refuse", "mask"])
+        check_choice("conditional", self.conditional, [False, True])
         self.check()
 
     def check(self) -> None:
@@ -162,7 +170,13 @@ class Recipe:
         provided = {*self.network.provides, *self.code.provides}
         if isinstance(self.objective.likelihood, LikelihoodSpec):
             provided |= self.objective.likelihood.provides
+        provided -= self.code.breaks
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
+        if self.training.pretraining and "stages" not in provided:
+            raise RecipeError(
+                f"training.pretraining={self.training.pretraining} trains layers one by one; {network} has no form "
+                "for; try network.kind=dense, or training.pretraining=0"
+            )
         users = [(f"the term {w.term.kind!r}", w.term.needs, w.term.advice) for w in self.objective.terms]
         users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
         for user, needs, advice in users:
@@ -179,13 +193,21 @@ class Recipe:
         Raises:
             RecipeError: if the parts do not fit each other, or the data.
         """
+        if self.conditional and not schema.condition_dim:
+            raise RecipeError(
+                "this recipe is conditional: "
+                + explain("a condition", "none", "fit(X, condition=labels), or --condition")
+            )
         preprocessing = self.preprocessing
         if preprocessing == "auto":
-            preprocessing = "unit" if schema.in_unit_interval else "standard"
+            preprocessing = _auto_preprocessing(self.objective.likelihood, schema)
         code = self.code.resolve(schema.shape, rows)
         network = self.network.resolve(schema.shape, rows)
-        likelihood = _resolve_likelihood(self.objective.likelihood, unit=_is_unit(preprocessing, schema))
-        _check_support(likelihood, preprocessing, schema)
+        unit = _is_unit(preprocessing, schema)
+        likelihood = _resolve_likelihood(self.objective.likelihood, unit=unit).resolve(schema)
+        unsupported = likelihood.unsupported(schema, preprocessing)
+        if unsupported is not None:
+            raise RecipeError(unsupported)
         resolved = dataclasses.replace(
             self,
             network=network,
@@ -255,7 +277,7 @@ class Recipe:
         try:
             return cls._from_dict(check_mapping("recipe", data))
         except RecursionError:
-            raise RecipeError("recipe: its parts are nested without end; try fewer corruptions in a chain") from None
+            raise RecipeError("recipe: its parts are nested without end; try fewer parts inside parts") from None
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> Recipe:
@@ -346,18 +368,10 @@ def _is_unit(preprocessing: str, schema: Schema) -> bool:
     return preprocessing == "unit" or (preprocessing == "none" and schema.low >= 0 and schema.high <= 1)
 
 
-def _check_support(likelihood: LikelihoodSpec, preprocessing: str, schema: Schema) -> None:
-    name = f"the likelihood {likelihood.kind!r}"
-    seen = f"values from {schema.low:g} to {schema.high:g}"
-    if likelihood.support == "unit" and not _is_unit(preprocessing, schema):
-        raise RecipeError(
-            f"{name} cannot hold the data: " + explain("values in [0, 1]", seen, "preprocessing=unit or normal")
-        )
-    if likelihood.support == "binary" and (not schema.binary or preprocessing == "standard"):
-        raise RecipeError(
-            f"{name} cannot hold the data: "
-            + explain("values that are 0 or 1", seen, "binary_cross_entropy for grey levels, or normal")
-        )
+def _auto_preprocessing(likelihood: LikelihoodSpec | str, schema: Schema) -> str:
+    if isinstance(likelihood, LikelihoodSpec) and likelihood.domain.raw:
+        return "none"
+    return "unit" if schema.in_unit_interval else "standard"
 
 
 # Enough steps for a small network to converge; measured on tables and on images of 28 x 28.

@@ -19,8 +19,10 @@ KINDS = ("vector", "image", "series", "tokens", "ratings")
 class Schema:
     """One row of the data: its kind, shape, dtype, range and column names.
 
-    `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows. The
-    kinds beyond `vector` and `image` are named here so that readers and networks can state them.
+    `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows, `binary`
+    and `whole` say that all their values are 0 or 1, and that all are whole numbers; `condition_labels` are the classes
+    of a model that is told labels, whose condition has one value for each. The kinds beyond `vector` and `image` are
+    named here so that readers and networks can state them.
 
     >>> import numpy as np
     >>> Schema.of(np.zeros((5, 28, 28), dtype="uint8")).describe()
@@ -35,15 +37,28 @@ class Schema:
     names: tuple[str, ...] | None = None
     condition_dim: int = 0
     binary: bool = field(default=False)
+    condition_labels: tuple[int | str, ...] | None = None
+    whole: bool = field(default=False)
 
     @classmethod
-    def of(cls, array: np.ndarray, names: tuple[str, ...] | None = None, condition_dim: int = 0) -> Schema:
-        """Infer the schema of an array `(rows, *shape)`: two axes are vectors, three or four are images."""
+    def of(
+        cls,
+        array: np.ndarray,
+        names: tuple[str, ...] | None = None,
+        condition_dim: int = 0,
+        condition_labels: tuple[int | str, ...] | None = None,
+    ) -> Schema:
+        """Infer the schema of an array `(rows, *shape)`: two axes are vectors, three or four are images.
+
+        What is missing (NaN) has no part in the range.
+        """
         kind = "vector" if array.ndim == 2 else "image"
-        low, high = float(array.min()), float(array.max())
+        # fmin and fmax pass over NaN.
+        low, high = float(np.fmin.reduce(array, axis=None)), float(np.fmax.reduce(array, axis=None))
         binary = low >= 0 and high <= 1 and _all_zero_or_one(array[:100]) and _all_zero_or_one(array)
         shape = tuple(array.shape[1:])
-        return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary)
+        whole = binary or array.dtype.kind in "biu" or (_all_whole(array[:100]) and _all_whole(array))
+        return cls(kind, shape, str(array.dtype), low, high, names, condition_dim, binary, condition_labels, whole)
 
     @property
     def width(self) -> int:
@@ -100,7 +115,9 @@ class Schema:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         data = dataclasses.asdict(self)
-        return {**data, "shape": list(self.shape), "names": list(self.names) if self.names else None}
+        labels = list(self.condition_labels) if self.condition_labels else None
+        names = list(self.names) if self.names else None
+        return {**data, "shape": list(self.shape), "names": names, "condition_labels": labels}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Schema:
@@ -113,11 +130,23 @@ class Schema:
             told = int(data["condition_dim"])
             if not shape or min(shape) < 1 or told < 0 or (names and (len(names),) != shape):
                 raise ValueError(f"shape {shape}, {len(names or ())} names, condition_dim {told}")
+            labels = _labels(data.get("condition_labels"), told)
             range_ = {"low": float(data["low"]), "high": float(data["high"]), "binary": bool(data["binary"])}
+            range_["whole"] = bool(data.get("whole", data["binary"]))  # older models do not state it
             dtype = str(np.dtype(data["dtype"]))
             if np.dtype(dtype).kind not in "fiub":
                 raise ValueError(f"dtype {dtype}")
-            return cls(**{**data, **range_, "shape": shape, "names": names, "condition_dim": told, "dtype": dtype})
+            return cls(
+                **{
+                    **data,
+                    **range_,
+                    "shape": shape,
+                    "names": names,
+                    "condition_dim": told,
+                    "dtype": dtype,
+                    "condition_labels": labels,
+                }
+            )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ArtifactError):
                 raise
@@ -132,8 +161,21 @@ def _difference(wanted: tuple[str, ...] | None, got: tuple[str, ...] | None) -> 
     return f" ({', '.join(parts)})" if wanted and got and parts else ""
 
 
+def _labels(given: Any, told: int) -> tuple[int | str, ...] | None:
+    """Return the labels of a condition from JSON; raise `ValueError` unless they are `told` integers or texts."""
+    if given is None:
+        return None
+    if len(given) != told or not all(isinstance(label, int | str) for label in given):
+        raise ValueError(f"condition_labels {given!r:.60} for a condition of {told}")
+    return tuple(given)
+
+
 def _all_zero_or_one(array: np.ndarray) -> bool:
-    return bool(((array == 0) | (array == 1)).all())
+    return bool(((array == 0) | (array == 1) | (array != array)).all())
+
+
+def _all_whole(array: np.ndarray) -> bool:
+    return bool(((array == np.floor(array)) | (array != array)).all())
 
 
 @dataclass(frozen=True, slots=True)

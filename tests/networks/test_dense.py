@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -175,3 +176,88 @@ def test_calibration_of_rows_that_are_all_the_same_stays_small() -> None:
         network.calibrate_encoder(Batch(x), 0.5)
     assert max(p.abs().max().item() for p in network.parameters()) < 10
     assert network.encode(Batch(x + 0.1)).abs().max() < 100
+
+
+# ---- what holds after each step ------------------------------------------------------------------------------------
+
+
+def stepped(spec: Dense, widths: Widths = WIDTHS, steps: int = 5) -> DenseNetwork:
+    """Return the network after some large steps in random directions."""
+    network = make(spec, widths)
+    with torch.no_grad():
+        for step in range(steps):
+            for p in network.parameters():
+                p.add_(torch.randn(p.shape, generator=generator(step)))
+            network.after_step()
+    return network
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (7, 5)])
+def test_unit_decoder_keeps_each_latents_direction_at_norm_one(hidden: tuple[int, ...]) -> None:
+    spec = Dense(hidden, unit_decoder=True)
+    calibrated = make(spec)
+    with torch.no_grad():
+        features = calibrated.calibrate_encoder(Batch(x_of()), 0.5)
+        calibrated.calibrate_decoder(features[:, :2], Batch(x_of()))
+    for network in (make(spec), calibrated, stepped(spec)):
+        columns: Tensor = network.decoder[-1].weight  # type: ignore[assignment]
+        assert columns.shape[1] == 2
+        torch.testing.assert_close(columns.norm(dim=0), torch.ones(2))
+    before = make(spec).decoder[-1].weight.detach().clone()
+    network = make(spec)
+    with torch.no_grad():
+        network.decoder[-1].weight.mul_(torch.tensor([3.0, 0.1]))  # type: ignore[operator]
+        network.after_step()
+    torch.testing.assert_close(network.decoder[-1].weight, before)
+    for other in network.decoder[:-1]:
+        assert not torch.allclose(other.weight.norm(dim=0), torch.ones(other.weight.shape[1]))
+    plain = stepped(Dense(hidden))
+    assert not torch.allclose(plain.decoder[-1].weight.norm(dim=0), torch.ones(2))
+
+
+def test_a_dictionary_starts_as_the_transpose_of_its_encoder() -> None:
+    network = make(Dense((), unit_decoder=True), Widths(row=(6,), features=9, latent=9))
+    batch = Batch(x_of())
+    with torch.no_grad():
+        network.calibrate_decoder(network.calibrate_encoder(batch, 0.5), batch)
+    read, written = network.encoder[0].weight, network.decoder[0].weight
+    torch.testing.assert_close(written, (read / read.norm(dim=1, keepdim=True)).t())
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (40, 30)])
+def test_spectral_norm_limits_the_largest_singular_value(hidden: tuple[int, ...]) -> None:
+    spec = Dense(hidden, spectral_norm=0.7)
+    network = stepped(spec, steps=3)
+    with torch.no_grad():
+        for _ in range(50):  # small steps, as in training
+            for p in network.parameters():
+                p.add_(0.01 * torch.randn(p.shape, generator=generator(1)))
+            network.after_step()
+    for block in network.decoder:
+        assert torch.linalg.svdvals(block.weight)[0].item() == pytest.approx(0.7, rel=0.01)
+    for block in network.encoder:
+        assert torch.linalg.svdvals(block.weight)[0].item() > 1.0
+    first = make(spec)
+    for block in first.decoder:
+        assert torch.linalg.svdvals(block.weight)[0].item() <= 0.7 * 1.001
+
+
+def test_spectral_norm_leaves_weights_under_the_limit_alone() -> None:
+    network, plain = make(Dense((5,), spectral_norm=1000.0)), make(Dense((5,), spectral_norm=1000.0))
+    with torch.no_grad():
+        network.after_step()
+    for block, other in zip(network.decoder, plain.decoder, strict=True):
+        assert torch.equal(block.weight, other.weight)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (Dense(tied=True, unit_decoder=True), "tied weights are the encoder's.*network.unit_decoder=false"),
+        (Dense(tied=True, spectral_norm=1.0), "tied weights are the encoder's.*network.spectral_norm=null"),
+        (Dense(unit_decoder=True, spectral_norm=1.0), "exclude each other; try network.spectral_norm=null"),
+    ],
+)
+def test_limits_that_exclude_each_other_are_refused(spec: Dense, message: str) -> None:
+    why = spec.misfit(Widths(row=(6,), features=2, latent=2))
+    assert why is not None and re.search(message, why)

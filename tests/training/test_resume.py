@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from isthmus import Autoencoder, Recipe, presets
-from isthmus.codes import Deterministic, Gaussian
+from isthmus.codes import Categorical, Deterministic, Gaussian, VampPrior, VectorQuantised
 from isthmus.composition import Composition
 from isthmus.corruptions import Mask
 from isthmus.errors import ArtifactError
 from isthmus.networks import Dense
-from isthmus.objectives import Linear, Objective, Rate
+from isthmus.objectives import Commitment, Linear, Objective, Rate
 from isthmus.recipe import Training
 from isthmus.schema import Batch, Schema
 from isthmus.training import CheckpointStore, History, train
@@ -52,6 +52,21 @@ RECIPES = {
         Dense((32, 32)), Deterministic(4), training=training(epochs=40, learning_rate=0.05, patience=3)
     ),
     "nothing held out": Recipe(Dense((9,)), Deterministic(3), training=training(clip=None)),
+    "codebook with restarts": Recipe(
+        Dense((9,)),
+        VectorQuantised(4, 8, 2, decay=0.8, restart=0.9),
+        objective=Objective() + 0.25 * Commitment(),
+        training=training(),
+    ),
+    "annealed temperature": Recipe(
+        Dense((9,)), Categorical(6, 3), objective=Objective("auto_density") + 0.1 * Rate(), training=training()
+    ),
+    "learned prior": Recipe(
+        Dense((9,)),
+        Gaussian(3, "full", VampPrior(5)),
+        objective=Objective("auto_density") + 0.1 * Rate(),
+        training=training(),
+    ),
     "adversary": adversarial(0.5, epochs=4, checkpoint_seconds=0.0),
 }
 RECIPES["normal density"] = RECIPES["normal density"].replace(

@@ -33,9 +33,24 @@ class Draw:
         lead = () if self.samples == 1 else (self.samples,)
         if self.keys is None:
             return torch.randn(*lead, *like.shape, dtype=like.dtype, device=like.device, generator=self.generator)
-        half = _hashed_normal(self.keys, (self.samples + 1) // 2, like)
-        noise = torch.stack([half, -half], 1).flatten(0, 1)[: self.samples]
-        return noise.reshape(*lead, *like.shape)
+        uniform = _hashed_uniform(self.keys, (self.samples + 1) // 2, like)
+        half = torch.special.ndtri(uniform).to(like.dtype)
+        return self._pairs(half, -half).reshape(*lead, *like.shape)
+
+    def gumbel(self, like: Tensor) -> Tensor:
+        """Return standard Gumbel noise ``-log(-log u)``, u uniform, of the same shape as `normal`."""
+        lead = () if self.samples == 1 else (self.samples,)
+        if self.keys is None:
+            shape = (*lead, *like.shape)
+            uniform = torch.rand(*shape, dtype=torch.float32, device=like.device, generator=self.generator)
+            # float32 draws are multiples of 2**-24; the logarithm of zero is kept out by half a step.
+            return -torch.log(-torch.log(uniform.clamp_min(2.0**-25))).to(like.dtype)
+        half = _hashed_uniform(self.keys, (self.samples + 1) // 2, like)
+        noise = -torch.log(-torch.log(self._pairs(half, 1.0 - half)))
+        return noise.to(like.dtype).reshape(*lead, *like.shape)
+
+    def _pairs(self, half: Tensor, other: Tensor) -> Tensor:
+        return torch.stack([half, other], 1).flatten(0, 1)[: self.samples]
 
 
 # Odd multipliers of the splitmix64 generator (Steele et al. 2014), as signed integers: int64 products wrap around.
@@ -59,15 +74,14 @@ def row_keys(x: Tensor) -> Tensor:
     return _mix((_mix(bits + places * _GAMMA)).sum(1))
 
 
-def _hashed_normal(keys: Tensor, samples: int, like: Tensor) -> Tensor:
-    """Return noise `(samples, *like.shape)` that the keys decide."""
+def _hashed_uniform(keys: Tensor, samples: int, like: Tensor) -> Tensor:
+    """Return float64 numbers in (0, 1), `(samples, *like.shape)`, that the keys decide."""
     count = samples * like[0].numel()
     places = torch.arange(1, count + 1, device=keys.device)
     bits = _mix(keys[:, None] + places * _GAMMA)
     # 24 bits, which float32 holds exactly, in the middle of their cells so that neither 0 nor 1 occurs.
     uniform = (((bits >> 40) & 0xFFFFFF).double() + 0.5) / (1 << 24)
-    noise: Tensor = torch.special.ndtri(uniform).to(like.dtype)
-    return noise.view(len(keys), samples, *like.shape[1:]).transpose(0, 1)
+    return uniform.view(len(keys), samples, *like.shape[1:]).transpose(0, 1)
 
 
 class Density(Protocol):
@@ -91,12 +105,14 @@ class CodeOutput:
         z: `(rows, latent, *positions)`, or `(samples, rows, latent, *positions)` for several samples.
         mean: `(rows, latent, *positions)`, the deterministic latent.
         quantities: unweighted quantities by name, never multiplied by a coefficient: `kl` is `(rows, latent,
-            *positions)` in nats, or `(rows, 1)` where only the sum over latents is known. Only the objective has
-            coefficients and schedules.
-        indices: `(rows, *positions)` of a quantised code.
+            *positions)` in nats, `(rows, variables, *positions)` of a categorical code, or `(rows, 1)` where only the
+            sum over latents is known. Only the objective has coefficients and schedules.
+        indices: `(rows, symbols, *positions)` integers of a discrete code: which entry, level or class.
         posterior: q(z|x) of a variational code.
         prior: p(z) of a variational code.
         skips: what the network passes to the decoder beside the code; set by the composition.
+        kept: `(rows, kept)` latents and their values, of a code whose z is zero elsewhere, in training; None if z is to
+            be read whole. A decoder may read this in place of z (`Network.decode_kept`).
     """
 
     z: Tensor
@@ -106,6 +122,7 @@ class CodeOutput:
     posterior: Density | None = None
     prior: Density | None = None
     skips: tuple[Tensor, ...] = ()
+    kept: tuple[Tensor, Tensor] | None = None
 
 
 class Code(nn.Module, ABC):
@@ -151,20 +168,34 @@ class Code(nn.Module, ABC):
         """Put the code's weights back where they must be after an optimiser step."""
 
 
+def auto_width(row: tuple[int, ...]) -> int:
+    """Return the latent width of an "auto": a twelfth of the row's values, from 2 to 32.
+
+    >>> auto_width((28, 28)), auto_width((6,)), auto_width((1,))
+    (32, 2, 1)
+    """
+    width = math.prod(row)
+    return min(max(2, min(32, round(width / 12))), width)
+
+
 class CodeSpec(ABC):
-    """The frozen description of a code, as it stands in a recipe (see `NetworkSpec` for `needs` and `provides`)."""
+    """The frozen description of a code, as it stands in a recipe (see `NetworkSpec` for `needs` and `provides`).
+
+    Attributes:
+        breaks: properties that the code takes away from what the other parts provide, such as `independent_rows`.
+    """
 
     kind: ClassVar[str]
     latent_dim: int | Literal["auto"]
     needs: Set[str] = frozenset()
+    breaks: Set[str] = frozenset()
     advice: ClassVar[str] = "use another code"
 
     def resolve(self, row: tuple[int, ...], rows: int) -> Self:
         """Return the description with every "auto" answered: a twelfth of the row's values, from 2 to 32."""
         if self.latent_dim != "auto":
             return self
-        width = math.prod(row)
-        return replace(self, latent_dim=min(max(2, min(32, round(width / 12))), width))  # type: ignore[type-var]
+        return replace(self, latent_dim=auto_width(row))  # type: ignore[type-var]
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         """Return why this code cannot be built for rows of a shape, with advice; None if it can."""
@@ -173,7 +204,11 @@ class CodeSpec(ABC):
     @property
     @abstractmethod
     def provides(self) -> Set[str]:
-        """Names of the quantities and properties that terms may need."""
+        """Names of the quantities and properties that terms may need.
+
+        `kl`, `commitment`: a quantity. `posterior`: densities. `diagonal_posterior`: `log_variance` too. `latent_kl`:
+        the `kl` of each latent, and not their sum alone. `indices`: a discrete code.
+        """
 
     @abstractmethod
     def features(self) -> int:

@@ -32,6 +32,9 @@ class Deterministic(CodeSpec):
     Args:
         latent_dim: width of the latent, or "auto": a twelfth of the row's values, at least 2 and at most 32.
         activation: "linear", "relu", "sigmoid" (for a sparsity target, which needs activations in (0, 1)) or "tanh".
+        sampled_from: what new codes are drawn from: "normal" for N(0, I), where a term brings the codes near it
+            (`discrepancy`, `latent_adversary`, roughly `latent_norm`); None (null) for nothing, as the codes of a plain
+            autoencoder follow no known distribution.
 
     Example:
         >>> Deterministic(latent_dim=8).features()
@@ -39,31 +42,40 @@ class Deterministic(CodeSpec):
     """
 
     kind: ClassVar[str] = "deterministic"
+    advice: ClassVar[str] = "set network.skips=false, or code.sampled_from=null"
     latent_dim: int | Literal["auto"] = "auto"
     activation: str = "linear"
+    sampled_from: str | None = None
 
     def __post_init__(self) -> None:
         if self.latent_dim != "auto":
             check_integer("code.latent_dim", self.latent_dim)
         check_choice("code.activation", self.activation, LATENT_ACTIVATIONS)
+        check_choice("code.sampled_from", self.sampled_from, [None, "normal"])
+
+    @property
+    def needs(self) -> Set[str]:  # type: ignore[override]
+        return frozenset() if self.sampled_from is None else frozenset({"bottleneck"})
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset({"unit_interval"}) if self.activation == "sigmoid" else frozenset()
+        unit = {"unit_interval"} if self.activation == "sigmoid" else set()
+        return frozenset(unit | (set() if self.sampled_from is None else {"standard_normal_prior"}))
 
     def features(self) -> int:
         return int(self.latent_dim)
 
     def build(self, row: tuple[int, ...] = ()) -> DeterministicCode:
-        return DeterministicCode(int(self.latent_dim), self.activation)
+        return DeterministicCode(int(self.latent_dim), self.activation, self.sampled_from)
 
 
 class DeterministicCode(Code):
     """The code that `Deterministic` describes."""
 
-    def __init__(self, latent_dim: int, activation: str) -> None:
+    def __init__(self, latent_dim: int, activation: str, sampled_from: str | None = None) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.has_prior = sampled_from is not None
         self.activation = LATENT_ACTIVATIONS[activation]
 
     def forward(self, features: Tensor, draw: Draw | None = None, pseudo: Tensor | None = None) -> CodeOutput:
@@ -75,4 +87,4 @@ class DeterministicCode(Code):
     def prior(
         self, shape: tuple[int, ...], generator: torch.Generator | None = None, pseudo: Tensor | None = None
     ) -> Tensor | None:
-        return None
+        return torch.randn(*shape, generator=generator) if self.has_prior else None

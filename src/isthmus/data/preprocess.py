@@ -84,7 +84,7 @@ class Unit(_Fitted):
         elif schema.in_unit_interval:
             low, high = 0.0, 1.0
         else:
-            low, high = float(rows.min()), float(rows.max())
+            low, high = float(np.fmin.reduce(rows, axis=None)), float(np.fmax.reduce(rows, axis=None))
         return cls(np.asarray(low), np.asarray((high - low) or 1.0))
 
 
@@ -102,15 +102,28 @@ class Standard(_Fitted):
 
     @classmethod
     def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Standard:
-        first = rows[0].astype(np.float64)
+        holes = rows.dtype.kind == "f" and bool(np.isnan(rows.sum(dtype=np.float64)))
+        mean, deviation = (np.nanmean, np.nanstd) if holes else (np.mean, np.std)
+        first = (_first_seen(rows) if holes else rows[0]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             # From the first row on: the mean of large numbers is off by a rounding, which may be all that differs.
             steps = rows - first
-            offset, scale = first + steps.mean(0), steps.std(0)
+            offset, scale = first + mean(steps, 0), deviation(steps, 0)
         if not (np.isfinite(offset).all() and np.isfinite(scale).all()):
             largest = float(np.abs(rows).max())
             raise DataError(explain("values not too large to be squared", f"one of {largest:g}", "a logarithm"))
         return cls(offset, np.where(scale == 0, 1.0, scale))
+
+
+def _first_seen(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the first value of each column that is not missing; raise `DataError` for a column that has none."""
+    seen = ~np.isnan(rows)
+    empty = np.argwhere(~seen.any(0))
+    if len(empty):
+        place = tuple(int(i) for i in empty[0])
+        raise DataError(explain("a value in each column", f"none in place {place}", "leaving that column out"))
+    first: np.ndarray[Any, Any] = np.take_along_axis(rows, seen.argmax(0)[None], 0)[0]
+    return first
 
 
 class Unscaled(_Fitted):

@@ -30,7 +30,7 @@ class Rows:
     names: tuple[str, ...] | None = None
 
 
-def as_rows(data: Any) -> Rows:
+def as_rows(data: Any, *, missing: bool = False) -> Rows:
     """Return finite numeric rows from an array, a data frame, a tensor, a path, or nested lists.
 
     Integers, floats and booleans keep their type; frames and lists become float64.
@@ -39,25 +39,25 @@ def as_rows(data: Any) -> Rows:
         DataError: for anything that is not a non-empty array of finite real numbers with rows and columns.
     """
     if isinstance(data, Rows):
-        return Rows(check_values(data.values), data.names)
+        return Rows(check_values(data.values, data.names, missing=missing), data.names)
     if isinstance(data, str | Path):
-        rows = read(data)
-        return Rows(check_values(rows.values), rows.names)
+        rows = read(data, missing=missing)
+        return Rows(check_values(rows.values, rows.names, missing=missing), rows.names)
     if scipy.sparse.issparse(data):
         raise DataTypeError(explain("a dense array", f"a sparse matrix ({type(data).__name__})", "X.toarray()"))
     frame = nw.from_native(data, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
-        return _from_frame(frame)
+        return _from_frame(frame, missing=missing)
     if isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame):
         raise DataTypeError(explain("rows in memory", f"a lazy frame ({type(data).__name__})", "X.collect()"))
     if isinstance(data, torch.Tensor):
         if data.layout != torch.strided:
             raise DataTypeError(explain("a dense tensor", f"layout {data.layout}", "X.to_dense()"))
         data = (data.float() if data.dtype == torch.bfloat16 else data).detach().cpu().numpy()
-    return Rows(check_values(data))
+    return Rows(check_values(data, missing=missing))
 
 
-def _from_frame(frame: nw.DataFrame[Any]) -> Rows:
+def _from_frame(frame: nw.DataFrame[Any], *, missing: bool = False) -> Rows:
     if len(frame) == 0:
         check_values(np.empty((0, max(1, len(frame.columns)))))
     columns = []
@@ -69,11 +69,12 @@ def _from_frame(frame: nw.DataFrame[Any]) -> Rows:
                 + explain("numbers", f"{column.dtype} (such as {sample})", "dropping it (--drop), or encoding it")
             )
         holes = int(column.is_null().sum())
-        if holes:
+        if holes and not missing:
             raise DataError(
-                f"column {name!r} has {holes} missing values (NaN): try filling them, dropping those rows, or --drop"
+                f"column {name!r} has {holes} missing values (NaN): try filling them, dropping those rows, --drop, "
+                "or letting the model leave them out (missing=mask, presets.miwae)"
             )
-        columns.append(column.to_numpy())
+        columns.append((column.cast(nw.Float64) if holes else column).to_numpy())
     if not columns:
         raise DataError(explain("a table with columns", "one without (0 feature(s))", "another file or frame"))
     # Frames name their columns by anything; scikit-learn takes names only if all are strings.
@@ -87,11 +88,14 @@ def _from_frame(frame: nw.DataFrame[Any]) -> Rows:
     names = tuple(frame.columns) if all(texts) else None
     dtype = np.result_type(*columns)
     values = np.column_stack([column.astype(dtype, copy=False) for column in columns])
-    return Rows(check_values(values, names), names)
+    return Rows(check_values(values, names, missing=missing), names)
 
 
-def check_values(data: Any, names: tuple[str, ...] | None = None) -> Array:
-    """Return `data` as an array `(rows, *shape)` of finite real numbers, or raise `DataError` saying what is wrong."""
+def check_values(data: Any, names: tuple[str, ...] | None = None, *, missing: bool = False) -> Array:
+    """Return `data` as an array `(rows, *shape)` of finite real numbers, or raise `DataError` saying what is wrong.
+
+    With `missing`, NaN stands for a value that was not observed.
+    """
     try:
         array = np.asarray(data)
         if array.dtype.kind in "OUS":
@@ -121,16 +125,16 @@ def check_values(data: Any, names: tuple[str, ...] | None = None) -> Array:
     if array.dtype.kind == "f":
         if array.dtype.itemsize == 2:
             array = array.astype(np.float32)
-        _check_finite(array, names)
+        _check_finite(array, names, missing=missing)
     return array
 
 
-def _check_finite(array: Array, names: tuple[str, ...] | None) -> None:
+def _check_finite(array: Array, names: tuple[str, ...] | None, *, missing: bool) -> None:
     # One pass without a temporary: a sum is finite only if all of its terms are (it may overflow, so look again).
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(array.sum(dtype=np.float64)):
             return
-    bad = ~np.isfinite(array)
+    bad = np.isinf(array) if missing else ~np.isfinite(array)
     if not bad.any():
         return
     where = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -138,16 +142,17 @@ def _check_finite(array: Array, names: tuple[str, ...] | None) -> None:
     column = f"column {names[where[1]]!r}" if names else f"place {where[1:]}"
     raise DataError(
         f"the data hold {int(bad.sum())} values that are NaN or inf, the first ({what}) in row {where[0]}, {column}; "
-        "try filling them or dropping those rows"
+        "try filling them or dropping those rows, or let the model leave NaN out (missing=mask, presets.miwae)"
     )
 
 
-def read(path: str | Path, drop: tuple[str, ...] = ()) -> Rows:
+def read(path: str | Path, drop: tuple[str, ...] = (), *, missing: bool = False) -> Rows:
     """Read a file: .npy, .npz, .csv, .tsv, .parquet or idx, each also with .gz.
 
     Args:
         path: the file. An .npz with several arrays takes the name of one after a hash sign: ``images.npz#x_train``.
         drop: columns of a table to leave out.
+        missing: whether a table may have holes, which become NaN.
 
     Raises:
         DataError: if it is missing, empty, damaged, or of another kind.
@@ -160,7 +165,7 @@ def read(path: str | Path, drop: tuple[str, ...] = ()) -> Rows:
     for name in drop:
         if name not in loaded.column_names:
             raise DataError("--drop: " + unknown_name("column", name, loaded.column_names))
-    return _from_frame(nw.from_native(loaded.drop_columns(list(drop)), eager_only=True))
+    return _from_frame(nw.from_native(loaded.drop_columns(list(drop)), eager_only=True), missing=missing)
 
 
 def read_labels(path: str | Path, column: str | None = None) -> Array:

@@ -56,8 +56,9 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to make.")],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="A name that `isthmus recipes` lists, or a JSON file.")
+        str, typer.Option("--recipe", "-r", help="A name that `isthmus recipes` lists, a JSON file, or auto.")
     ] = "autoencoder",
+    goal: Annotated[str | None, typer.Option("--goal", help="What `--recipe auto` is to serve; see advise.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as code.latent_dim=16; repeatable."),
@@ -76,9 +77,12 @@ def fit(
     """
     from isthmus.artifact import refuse_existing
     from isthmus.estimator import Autoencoder, as_recipe
+    from isthmus.interface.advising import AUTO, check_auto, choose_recipe
     from isthmus.interface.output import check_parent
 
-    chosen = as_recipe(recipe).replace(_settings(settings, seed))
+    check_auto(recipe, goal)
+    changes = _settings(settings, seed)
+    chosen = None if recipe == AUTO else as_recipe(recipe).replace(changes)
     if not out.name:
         raise DataError(f"--out {out}: " + explain("the name of a folder to make", f"{str(out)!r}", "--out model"))
     checkpoint = out.with_name(out.name + ".checkpoint")
@@ -93,6 +97,10 @@ def fit(
     refuse_existing(out, overwrite=overwrite or (resume and unfinished))
     check_parent(out)
     rows = _read(data, drop)
+    if chosen is None:
+        advised, line = choose_recipe(rows, str(goal))
+        chosen = advised.replace(changes)
+        _say(line)
     if unfinished and not resume:
         _remove_checkpoint(checkpoint)
     model = Autoencoder(chosen, verbose=not quiet)
@@ -113,6 +121,28 @@ def fit(
         _say(f"interrupted: {out} holds the best weights so far; the same command with {again}")
     if interrupted or model.history_.stop_reason.startswith("stopped"):
         raise typer.Exit(1)
+
+
+@app.command()
+def advise(
+    data: Data,
+    goal: Annotated[
+        str | None, typer.Option("--goal", "-g", help="compress, detect, denoise, generate, features or visualise.")
+    ] = None,
+    drop: Drop = None,
+    as_json: Json = False,
+) -> None:
+    """Measure DATA and propose a recipe for a goal, with the reason for each setting. Nothing is trained."""
+    from isthmus.advice import advise as propose
+    from isthmus.advice.choose import check_goal
+    from isthmus.interface.advising import show, to_json
+
+    check_goal(goal)
+    advice = propose(_read(data, drop), str(goal))
+    if as_json:
+        _print_json(to_json(advice, data, drop or ()))
+    else:
+        show(advice, data, drop or ())
 
 
 @app.command()

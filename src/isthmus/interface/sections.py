@@ -178,6 +178,8 @@ def interpolations(subject: Subject, studies: Sequence[Study]) -> list[Section]:
     start, end = subject.values[pairs[:, 0]], subject.values[pairs[:, 1]]
     found: list[Section] = []
     for studied in studies:
+        if "bottleneck" not in studied.model.recipe_.network.provides:
+            continue  # its codes alone are not decoded
         if subject.picture is not None:
             between = studied.model.interpolate(start, end, _STEPS)
             images = subject.pixels(between.reshape(-1, *between.shape[2:]))

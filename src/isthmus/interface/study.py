@@ -75,7 +75,7 @@ class Study:
         codes: `(rows, latents)`.
         rebuilt: `(rows, *shape)`, in the units of the rows.
         residuals: `(rows, values)`, row less rebuilt row, in preprocessed units.
-        kl: `(latents,)`, in nats; None for codes without a prior.
+        kl: `(latents,)`, in nats; None for codes without a prior, and where only the sum over latents is known.
     """
 
     name: str
@@ -113,7 +113,7 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
     scaled = flat(model.scaling_.forward(values))
     residuals = scaled - flat(model.scaling_.forward(rebuilt))
     variational = "kl" in model.recipe_.code.provides
-    kl = model.kl_per_latent(values) if variational else None
+    kl = model.kl_per_latent(values) if "latent_kl" in model.recipe_.code.provides else None
     metrics, latents = model.metrics_, int(codes.shape[1])
     spread = float(scaled.var(0, dtype=np.float64).mean())
     mse = float(np.square(residuals, dtype=np.float64).mean())
@@ -233,6 +233,7 @@ _EXTRAS = {
     "dropout": "dropout {}",
     "residual": "residual",
     "tied": "tied weights",
+    "skips": "skips",
 }
 # What a part of the loss stands for; a term that is missing here goes by its name.
 MEANINGS = {
@@ -249,7 +250,7 @@ _NAMES = {"gaussian": "Gaussian", "gaussian_noise": "Gaussian noise", "salt_and_
 def in_words(recipe: Recipe, values: int) -> dict[str, str]:
     """Return a resolved recipe's parts in words, for rows of so many values."""
     network: Any = recipe.network
-    hidden = getattr(network, "hidden_dims", None)
+    hidden = getattr(network, "hidden_dims", getattr(network, "channels", None))
     widths = f" {' – '.join(map(str, (values, *hidden, recipe.code.latent_dim)))}" if hidden is not None else ""
     extras = [text.format(value) for name, text in _EXTRAS.items() if (value := getattr(network, name, None))]
     terms = [f"{_weight(weighted.weight)} × {_plain(weighted.term)}" for weighted in recipe.objective.terms]

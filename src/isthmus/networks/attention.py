@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.networks.affine import Affine
 from isthmus.networks.base import Network, NetworkSpec, Widths
-from isthmus.networks.dense import HIDDEN_STD, OUTPUT_SCALE
+from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE
 from isthmus.schema import Batch
 
 # Attention compares every token with every other: these many are still cheap beside the layers' products.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -32,6 +32,21 @@ class Widths:
     parameters: int = 1
     condition: int = 0
     support: str = "real"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One encoder layer and the decoder layer that undoes it.
+
+    Attributes:
+        encoder: `(rows, *outer) -> (rows, width)`.
+        decoder: `(rows, width) -> (rows, outer)`.
+        width: of the inner layer.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    width: int
 
 
 class Network(nn.Module, ABC):
@@ -68,6 +83,28 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> Tensor:
         """Return the likelihood's parameters `(rows, parameters, *row)` for latents `(rows, latent, *positions)`."""
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the pairs of layers that greedy pretraining trains, from the data inwards.
+
+        A network that has any provides `stages`.
+        """
+        return ()
+
+    def decode_kept(
+        self, z: Tensor, kept: tuple[Tensor, Tensor], batch: Batch, skips: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Return what `decode` returns, for latents of which few are not zero.
+
+        A network that can, saves the time that zeros take. This default takes them as they are.
+
+        Args:
+            z: `(rows, latent)`.
+            kept: `(rows, kept)` latents, and their values, which hold the gradient: z is zero elsewhere.
+            batch: as for `decode`.
+            skips: as for `decode`.
+        """
+        return self.decode(z, batch, skips)
 
     def after_step(self) -> None:
         """Put the weights back where they must be after an optimiser step, such as columns of norm one."""

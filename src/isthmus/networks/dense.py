@@ -12,29 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
-from isthmus.networks.base import Network, NetworkSpec, Widths
+from isthmus.networks.base import Network, NetworkSpec, Stage, Widths
+from isthmus.networks.kept import linear_for_kept, linear_of_kept, worthwhile
+from isthmus.networks.layers import (
+    ACTIVATIONS,
+    GAINS,
+    HE_GAIN,
+    HIDDEN_STD,
+    OUTPUT_SCALE,
+    calibrate,
+    linear,
+)
 from isthmus.schema import Batch
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "selu": F.selu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
-# Gains that keep the variance of a layer's output: He et al. 2015 for the rectifiers (the smooth ones are close
-# enough to them), Glorot and Bengio 2010 for the saturating ones, Klambauer et al. 2017 for selu.
-GAINS = {"selu": 1.0, "tanh": 5.0 / 3.0, "sigmoid": 1.0}
-HE_GAIN = math.sqrt(2.0)
-# Measured on Fashion-MNIST and MNIST, each beside He's initialisation: smaller or larger by a factor of two is as good,
-# and an output layer that starts small leaves the first steps to the mean row.
-HIDDEN_STD = 0.5
-OUTPUT_SCALE = 0.1
-# A QR decomposition of larger matrices would take longer than it saves.
-_LARGEST_ORTHOGONAL = 4096
 
 
 @dataclass(frozen=True)
@@ -53,6 +42,14 @@ class Dense(NetworkSpec):
         dropout: probability that a hidden unit is dropped in training.
         residual: whether hidden layers have shortcuts.
         tied: whether each decoder layer uses the transpose of its encoder layer's weights (biases are its own).
+        unit_decoder: whether each latent's direction, its column in the decoder's first layer, has norm 1: divided by
+            its norm at the start and after each step. So a latent's size is a length in the decoder's first layer, and
+            a penalty on latents cannot be escaped by small latents and large weights. Without hidden layers, and with
+            as many features as latents, directions start as the transpose of the encoder's weights (Gao et al. 2024,
+            https://arxiv.org/abs/2406.04093).
+        spectral_norm: limit on the largest singular value of each decoder layer's weights (those of shortcuts left
+            aside), by division after each step; None (null) for no limit. The value is a power iteration's, kept from
+            step to step (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
 
     Raises:
         RecipeError: for a value out of range.
@@ -69,6 +66,8 @@ class Dense(NetworkSpec):
     dropout: float = 0.0
     residual: bool = False
     tied: bool = False
+    unit_decoder: bool = False
+    spectral_norm: float | None = None
 
     def __post_init__(self) -> None:
         if self.hidden_dims != "auto":
@@ -85,6 +84,9 @@ class Dense(NetworkSpec):
         check_number("network.dropout", self.dropout, 0.0, 0.95)
         check_choice("network.residual", self.residual, [False, True])
         check_choice("network.tied", self.tied, [False, True])
+        check_choice("network.unit_decoder", self.unit_decoder, [False, True])
+        if self.spectral_norm is not None:
+            check_number("network.spectral_norm", self.spectral_norm, 0.0, open_low=True)
 
     @property
     def minimum_batch(self) -> int:
@@ -92,7 +94,8 @@ class Dense(NetworkSpec):
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset({"bottleneck"}) | (frozenset() if self.normalisation == "batch" else {"independent_rows"})
+        alone = frozenset[str]() if self.normalisation == "batch" else {"independent_rows"}
+        return frozenset({"bottleneck", "stages"}) | alone
 
     def resolve(self, row: tuple[int, ...], rows: int) -> Self:
         if self.hidden_dims != "auto":
@@ -112,6 +115,16 @@ class Dense(NetworkSpec):
             )
         if self.tied and self.residual:
             return "tied weights and residual shortcuts exclude each other; try network.residual=false"
+        if self.tied and (self.unit_decoder or self.spectral_norm is not None):
+            return (
+                "tied weights are the encoder's, which a limit on the decoder's would change too; "
+                "try network.tied=false, or network.unit_decoder=false and network.spectral_norm=null"
+            )
+        if self.unit_decoder and self.spectral_norm is not None:
+            return (
+                "columns of norm 1 and a limit on the largest singular value exclude each other; "
+                "try network.spectral_norm=null"
+            )
         return None
 
     def build(self, widths: Widths) -> DenseNetwork:
@@ -123,8 +136,19 @@ class Dense(NetworkSpec):
 class Block(nn.Module):
     """One layer: linear, then (in hidden layers) normalisation, activation, dropout and the shortcut."""
 
-    def __init__(self, spec: Dense, inputs: int, outputs: int, *, hidden: bool, tied_to: Block | None = None) -> None:
+    def __init__(
+        self,
+        spec: Dense,
+        inputs: int,
+        outputs: int,
+        *,
+        hidden: bool,
+        tied_to: Block | None = None,
+        limited: bool = False,
+        feeds_code: bool = False,
+    ) -> None:
         super().__init__()
+        self.feeds_code = feeds_code
         self.tied_to: tuple[Block, ...] = () if tied_to is None else (tied_to,)  # a tuple hides it from the module tree
         self.bias = nn.Parameter(torch.zeros(outputs))
         if tied_to is None:
@@ -134,6 +158,9 @@ class Block(nn.Module):
         self.activation: Callable[[Tensor], Tensor] | None = None
         self.dropout = 0.0
         self.shortcut: nn.Linear | None = None
+        self.left_singular: Tensor
+        if limited:
+            self.register_buffer("left_singular", F.normalize(torch.randn(outputs), dim=0))
         self.residual = hidden and spec.residual
         if hidden:
             self.activation = ACTIVATIONS[spec.activation]
@@ -144,28 +171,35 @@ class Block(nn.Module):
                 self.shortcut = nn.Linear(inputs, outputs, bias=False)
 
     def calibrate(self, x: Tensor, shift: Tensor | None, std: float) -> None:
-        """Make the pre-activations of `x` zero on average and of standard deviation `std`.
+        """Set the weights by inputs `x` and what is added to their products (see `isthmus.networks.layers`)."""
+        if not self.tied_to:
+            calibrate(self.weight, self.bias, lambda: F.linear(x, self.weight), std, shift)
 
-        Orthogonal directions (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) scaled by the data (Mishkin and Matas
-        2016, https://arxiv.org/abs/1511.06422). Centring through the bias takes the rows' common part, which would
-        otherwise be most of every unit's input, out of the way.
-        """
-        if self.tied_to:
-            return
-        if min(self.weight.shape) <= _LARGEST_ORTHOGONAL:
-            nn.init.orthogonal_(self.weight)
-        y = F.linear(x, self.weight) + (0 if shift is None else shift)
-        mean = y.mean(0)
-        spread, size = (values.square().mean().sqrt().item() for values in (y - mean, y))
-        if spread <= 1e-4 * size:
-            return  # what is left of rows that are all the same is rounding, and no measure for anything
-        scale = std / spread
-        self.weight.mul_(scale)
-        self.bias.copy_(-mean * scale)
+    def limit_spectral_norm(self, limit: float, iterations: int) -> None:
+        """Divide the weights by ``max(1, sigma / limit)``, sigma being their largest singular value."""
+        left = self.left_singular
+        for _ in range(iterations):
+            right = F.normalize(left @ self.weight, dim=0)
+            left = F.normalize(self.weight @ right, dim=0)
+        self.left_singular.copy_(left)
+        sigma = left @ self.weight @ right
+        self.weight.div_((sigma / limit).clamp_min(1.0))
+
+    @property
+    def matrix(self) -> Tensor:
+        """`(outputs, inputs)`, the layer's own weights or those it is tied to."""
+        return self.tied_to[0].weight.t() if self.tied_to else self.weight
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        weight = self.tied_to[0].weight.t() if self.tied_to else self.weight
-        h = _linear(x, weight, self.bias, self.training)
+        if self.feeds_code and self.training:
+            return self._finish(linear_for_kept(x, self.matrix, self.bias), x, shift)
+        return self._finish(linear(x, self.matrix, self.bias, self.training), x, shift)
+
+    def of_kept(self, z: Tensor, latents: Tensor, values: Tensor, shift: Tensor | None) -> Tensor:
+        """Return the layer of z, which is `values` at `latents` and zero elsewhere."""
+        return self._finish(linear_of_kept(latents, values, self.matrix) + self.bias, z, shift)
+
+    def _finish(self, h: Tensor, x: Tensor, shift: Tensor | None) -> Tensor:
         if shift is not None:
             h = h + shift
         if self.norm is not None:
@@ -175,21 +209,13 @@ class Block(nn.Module):
         if self.dropout:
             h = F.dropout(h, self.dropout, self.training)
         if self.residual:
-            h = h + (x if self.shortcut is None else _linear(x, self.shortcut.weight, None, self.training))
+            h = h + (x if self.shortcut is None else linear(x, self.shortcut.weight, None, self.training))
         return h
 
 
-# Products with fewer columns go to kernels that add up in another order in every fourth row (seen in MKL: 2 to 11).
-_COLUMNS_OF_ONE_ORDER = 16
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, training: bool) -> Tensor:
-    """Return ``x W^T + b``; outside training, equal rows give equal results to the last bit, wherever they stand."""
-    missing = _COLUMNS_OF_ONE_ORDER - weight.shape[0]
-    if training or missing <= 0:
-        return F.linear(x, weight, bias)
-    padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), None if bias is None else F.pad(bias, (0, missing)))
-    return padded[:, :-missing]
+# A step moves the weights little, so the last step's vector is nearly right; the first one is random.
+_POWER_ITERATIONS = 2
+_FIRST_POWER_ITERATIONS = 100
 
 
 class DenseNetwork(Network):
@@ -205,7 +231,8 @@ class DenseNetwork(Network):
         decoder_widths = (row * widths.parameters, *hidden, widths.latent)
         last = len(hidden)
         self.encoder = nn.ModuleList(
-            Block(spec, self.encoder_widths[i], self.encoder_widths[i + 1], hidden=i < last) for i in range(last + 1)
+            Block(spec, self.encoder_widths[i], self.encoder_widths[i + 1], hidden=i < last, feeds_code=i == last)
+            for i in range(last + 1)
         )
         # Numbered from the data inwards, like the encoder: decoder[0] gives the output.
         self.decoder = nn.ModuleList(
@@ -215,6 +242,7 @@ class DenseNetwork(Network):
                 decoder_widths[i],
                 hidden=i > 0,
                 tied_to=self.encoder[i] if spec.tied else None,  # type: ignore[arg-type]
+                limited=spec.spectral_norm is not None,
             )
             for i in range(last + 1)
         )
@@ -225,11 +253,26 @@ class DenseNetwork(Network):
         if widths.condition:
             self.encoder_condition = nn.Linear(widths.condition, self.encoder_widths[1], bias=False)
             self.decoder_condition = nn.Linear(widths.condition, decoder_widths[last], bias=False)
+        self.unit_decoder, self.spectral_norm = spec.unit_decoder, spec.spectral_norm
+        with torch.no_grad():
+            self._constrain(_FIRST_POWER_ITERATIONS)
+
+    def after_step(self) -> None:
+        self._constrain(_POWER_ITERATIONS)
+
+    def _constrain(self, power_iterations: int) -> None:
+        """Put the decoder's weights back to columns of norm 1, or under the limit of their singular values."""
+        if self.unit_decoder:
+            directions: Tensor = self.decoder[-1].weight  # type: ignore[assignment]
+            directions.div_(directions.norm(dim=0).clamp_min(torch.finfo(directions.dtype).tiny))
+        if self.spectral_norm is not None:
+            for block in self.decoder:
+                block.limit_spectral_norm(self.spectral_norm, power_iterations)  # type: ignore[operator]
 
     def _shift(self, layer: nn.Linear | None, batch: Batch) -> Tensor | None:
         if layer is None or batch.condition is None:
             return None
-        return _linear(batch.condition, layer.weight, None, self.training)
+        return linear(batch.condition, layer.weight, None, self.training)
 
     def encode(self, batch: Batch) -> Tensor:
         h = batch.x.flatten(1) if batch.x.ndim != 2 else batch.x
@@ -243,6 +286,17 @@ class DenseNetwork(Network):
         h = z
         for block in reversed(self.decoder):
             h, shift = block(h, shift), None
+        return h.view(h.shape[0], self.parameters_per_value, *self.row)
+
+    def decode_kept(
+        self, z: Tensor, kept: tuple[Tensor, Tensor], batch: Batch, skips: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        first: Block = self.decoder[-1]  # type: ignore[assignment]
+        if not worthwhile(kept[0], first.matrix):
+            return self.decode(z, batch, skips)
+        h = first.of_kept(z, *kept, self._shift(self.decoder_condition, batch))
+        for block in reversed(self.decoder[:-1]):
+            h = block(h)
         return h.view(h.shape[0], self.parameters_per_value, *self.row)
 
     def calibrate_encoder(self, batch: Batch, std: float) -> Tensor:
@@ -261,6 +315,15 @@ class DenseNetwork(Network):
             if block is self.decoder[0] and not block.tied_to:
                 block.weight.mul_(OUTPUT_SCALE)  # type: ignore[operator]
             h, shift = block(h, shift), None
+        if self.unit_decoder and len(self.decoder) == 1:
+            read, written = self.encoder[0].weight.t(), self.decoder[0].weight  # type: ignore[operator]
+            if read.shape == written.shape:
+                written.copy_(read)  # type: ignore[operator]
+        self._constrain(_FIRST_POWER_ITERATIONS)
+
+    def stages(self) -> list[Stage]:
+        pairs = zip(self.encoder, self.decoder, self.encoder_widths[1:-1], strict=False)
+        return [Stage(encoder, decoder, width) for encoder, decoder, width in pairs]
 
     def set_output_bias(self, bias: Tensor) -> None:
         output: Block = self.decoder[0]  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from isthmus.errors import RecipeError, check_choice, check_integer, check_numbe
 from isthmus.networks.affine import Affine
 from isthmus.networks.base import Network, NetworkSpec, Widths
 from isthmus.networks.cells import CELLS, Cell, State
-from isthmus.networks.dense import HIDDEN_STD, OUTPUT_SCALE
+from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE
 from isthmus.schema import Batch
 
 

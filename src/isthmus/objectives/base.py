@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_number, explain
 from isthmus.objectives.schedules import Schedule
-from isthmus.schema import Batch
+from isthmus.objectives.support import SUPPORTS, Support
+from isthmus.schema import Batch, Schema
 
 
 class LatentDensity(Protocol):
@@ -101,9 +102,13 @@ class Forward:
 
     def cost_of(self, z: Tensor) -> Tensor:
         """Return the likelihood's cost `(rows,)` of the batch rebuilt from other latents."""
+        return self.cost_of_parameters(self.decode(z))
+
+    def cost_of_parameters(self, parameters: Tensor) -> Tensor:
+        """Return the likelihood's cost `(rows,)` of the batch under other parameters than the decoder's."""
         if self.likelihood is None:
             raise RecipeError("this pass has no likelihood, so it has no cost")
-        return self.likelihood.cost(self.decode(z), self.batch.wanted, self.counted)
+        return self.likelihood.cost(parameters, self.batch.wanted, self.counted)
 
 
 class Likelihood(Protocol):
@@ -121,6 +126,9 @@ class Likelihood(Protocol):
     @property
     def support(self) -> str:
         """What the data must be, as in `LikelihoodSpec`."""
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Return booleans `(rows, *shape)`: which values p(x|z) gives a density."""
 
     def cost(self, parameters: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return ``-log p(x|z)`` `(rows,)` in nats less the constant, summed over the observed values of each row."""
@@ -140,7 +148,9 @@ class LikelihoodSpec(ABC):
 
     Attributes:
         parameters: numbers needed from the decoder for each value.
-        support: "real", "unit" (values in [0, 1]) or "binary" (values 0 or 1): what the data must be.
+        support: what the data must be, one of `SUPPORTS`: "real", "unit" (values in [0, 1]), "binary" (values 0 or 1),
+            "counts" (whole numbers of at least 0), "categories" (whole numbers from 0 to classes - 1), or "mixed"
+            (by column).
     """
 
     kind: ClassVar[str]
@@ -155,6 +165,24 @@ class LikelihoodSpec(ABC):
     @abstractmethod
     def build(self, row: tuple[int, ...]) -> Likelihood:
         """Return the likelihood for rows of a shape; a module if it has parameters of its own."""
+
+    @property
+    def domain(self) -> Support:
+        """The values that have a density."""
+        return SUPPORTS[self.support]
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Return booleans `(rows, *shape)`: which values have a density."""
+        return self.domain.holds(x)
+
+    def resolve(self, schema: Schema) -> LikelihoodSpec:
+        """Return the likelihood with every "auto" answered for data of a schema."""
+        return self
+
+    def unsupported(self, schema: Schema, preprocessing: str) -> str | None:
+        """Return why data of a schema have no density, with advice; None if they have one."""
+        misfit = self.domain.misfit(schema, preprocessing)
+        return None if misfit is None else f"the likelihood {self.kind!r} cannot hold the data: {misfit}"
 
 
 class Term(ABC):

@@ -1,17 +1,18 @@
-"""Likelihoods: how well the decoder's parameters explain a row."""
+"""Likelihoods that need one number for each value: the squared error, and those of values in [0, 1]."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from isthmus.errors import check_choice, check_number
+from isthmus.errors import check_choice
 from isthmus.objectives.base import Likelihood, LikelihoodSpec, Objective
 
 
@@ -33,11 +34,26 @@ def sum_observed(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 # A pixel that is constant in the training rows would ask for an infinite logit.
-_LOGIT_MARGIN = 1e-2
+LOGIT_MARGIN = 1e-2
 
 
 def _logit(mean: Tensor) -> Tensor:
-    return torch.logit(mean.clamp(_LOGIT_MARGIN, 1.0 - _LOGIT_MARGIN))
+    return torch.logit(mean.clamp(LOGIT_MARGIN, 1.0 - LOGIT_MARGIN))
+
+
+def solve_increasing(function: Callable[[Tensor], Tensor], wanted: Tensor, limit: float) -> Tensor:
+    """Return where an increasing function has the values `wanted`, by bisection of [-limit, limit].
+
+    Example:
+        >>> solve_increasing(torch.exp, torch.tensor([1.0, 7.389056]), 8.0).round(decimals=4).tolist()
+        [0.0, 2.0]
+    """
+    low, high = torch.full_like(wanted, -limit), torch.full_like(wanted, limit)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        below = function(middle) < wanted
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return 0.5 * (low + high)
 
 
 @dataclass(frozen=True)
@@ -86,23 +102,10 @@ class SquaredError(LikelihoodSpec):
         return (_logit(mean) if self.output == "sigmoid" else mean).unsqueeze(0)
 
 
-@dataclass(frozen=True)
-class BinaryCrossEntropy(LikelihoodSpec):
-    """Binary cross-entropy for values in [0, 1], grey levels taken as the means of Bernoulli variables.
+class _Bits(LikelihoodSpec):
+    """The cross-entropy of logits, which is linear in x."""
 
-    ``-log p(x|z) = -sum_j x_j log(xhat_j) + (1 - x_j) log(1 - xhat_j)``. For grey levels this is no normalised density
-    (Loaiza-Ganem and Cunningham 2019, https://arxiv.org/abs/1907.06845), so its nats compare only with each other;
-    draws are the means.
-
-    Example:
-        >>> import torch
-        >>> BinaryCrossEntropy().cost(torch.zeros(1, 1, 2), torch.ones(1, 2), None).item()  # 2 log 2
-        1.3862943649291992
-    """
-
-    kind: ClassVar[str] = "binary_cross_entropy"
     parameters: ClassVar[int] = 1  # type: ignore[misc]
-    support: ClassVar[str] = "unit"  # type: ignore[misc]
     constant: ClassVar[float] = 0.0
 
     def build(self, row: tuple[int, ...]) -> Likelihood:
@@ -112,22 +115,52 @@ class BinaryCrossEntropy(LikelihoodSpec):
         logits = parameters.squeeze(1)
         # Linear in x, it would reward what lies outside [0, 1] without bound; such rows get no likelihood at all
         # (`Composition.log_likelihood`), and here the cost of the nearest row that has one.
-        inside = x.clamp(0.0, 1.0)
+        inside = self.domain.nearest(x)
         return sum_observed(F.binary_cross_entropy_with_logits(logits, inside, reduction="none"), mask)
 
     def mean(self, parameters: Tensor) -> Tensor:
         return torch.sigmoid(parameters.squeeze(1))
 
+    @abstractmethod
     def draw(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
-        return self.mean(parameters)
+        """Return rows drawn from p(x|z), `(rows, *shape)`."""
 
     def output_bias(self, mean: Tensor, variance: Tensor) -> Tensor:
         return _logit(mean).unsqueeze(0)
 
 
 @dataclass(frozen=True)
-class Bernoulli(BinaryCrossEntropy):
-    """Bernoulli likelihood for values that are 0 or 1; draws are bits."""
+class BinaryCrossEntropy(_Bits):
+    """Binary cross-entropy for values in [0, 1], grey levels taken as the means of Bernoulli variables.
+
+    ``-log p(x|z) = -sum_j x_j log(xhat_j) + (1 - x_j) log(1 - xhat_j)``. For grey levels this is no normalised density
+    (Loaiza-Ganem and Cunningham 2019, https://arxiv.org/abs/1907.06845; `ContinuousBernoulli` is one), so its nats
+    compare only with each other; draws are the means.
+
+    Example:
+        >>> import torch
+        >>> BinaryCrossEntropy().cost(torch.zeros(1, 1, 2), torch.ones(1, 2), None).item()  # 2 log 2
+        1.3862943649291992
+    """
+
+    kind: ClassVar[str] = "binary_cross_entropy"
+    support: ClassVar[str] = "unit"  # type: ignore[misc]
+
+    def draw(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self.mean(parameters)
+
+
+@dataclass(frozen=True)
+class Bernoulli(_Bits):
+    """Bernoulli likelihood for values that are 0 or 1; draws are bits.
+
+    ``-log p(x|z) = -sum_j x_j log(p_j) + (1 - x_j) log(1 - p_j)``.
+
+    Example:
+        >>> import torch
+        >>> Bernoulli().cost(torch.zeros(1, 1, 2), torch.ones(1, 2), None).item()  # 2 log 2
+        1.3862943649291992
+    """
 
     kind: ClassVar[str] = "bernoulli"
     support: ClassVar[str] = "binary"  # type: ignore[misc]
@@ -136,100 +169,77 @@ class Bernoulli(BinaryCrossEntropy):
         return torch.bernoulli(self.mean(parameters), generator=generator)
 
 
-# Half the log of 2 pi: the normal density's constant, for each value.
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+# Where |logit| is smaller, the closed forms lose digits by cancellation; the series are exact to 1e-13 there.
+_NEAR_UNIFORM = 0.5
+
+
+def _log_normaliser(logits: Tensor) -> Tensor:
+    """Return ``log((exp(l) - 1) / l) - l / 2 = log(sinh(|l| / 2) / (|l| / 2))``."""
+    size = logits.abs()
+    near = size < _NEAR_UNIFORM
+    squared = torch.where(near, 0.25 * logits.square(), 0.0)
+    terms = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775)
+    series = torch.zeros_like(logits)
+    for term in reversed(terms):
+        series = (series + term) * squared
+    far = torch.where(near, 1.0, size)  # neither branch may have an infinite gradient where the other is taken
+    return torch.where(near, series, 0.5 * far + torch.log1p(-torch.exp(-far)) - far.log())
+
+
+def _uniform_mean(logits: Tensor) -> Tensor:
+    """Return the continuous Bernoulli's mean, ``1 / (1 - exp(-l)) - 1 / l``."""
+    size = logits.abs()
+    near = size < _NEAR_UNIFORM
+    small, far = torch.where(near, size, 0.0), torch.where(near, 1.0, size)
+    terms = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
+    series = torch.zeros_like(logits)
+    for term in reversed(terms):
+        series = series * small.square() + term
+    above = torch.where(near, series * small, 1.0 / -torch.expm1(-far) - 1.0 / far - 0.5)
+    return 0.5 + torch.where(logits < 0, -above, above)
 
 
 @dataclass(frozen=True)
-class Normal(LikelihoodSpec):
-    """Gaussian density, whose variance is learned.
+class ContinuousBernoulli(LikelihoodSpec):
+    """Continuous Bernoulli density for values in [0, 1]: the cross-entropy, normalised.
 
-    ``-log p(x|z) = sum_j (x_j - mean_j)**2 / (2 variance_j) + log(variance_j) / 2 + log(2 pi) / 2``.
-
-    Args:
-        variance: "column": one learned variance for each column; "row": the decoder gives one for each value of each
-            row; a number: fixed, in preprocessed units.
-        floor: added to every learned variance, since the density has no bound where the variance may reach zero.
+    ``p(x|z) = prod_j C(l_j) p_j^x_j (1 - p_j)^(1 - x_j)`` with ``p_j = sigmoid(l_j)`` of the decoder's logit ``l_j``
+    and ``C(l) = l / tanh(l / 2)``, which is 2 at ``l = 0``. The mean is ``1 / (1 - exp(-l)) - 1 / l``, and not
+    ``sigmoid(l)``.
 
     Example:
         >>> import torch
-        >>> Normal(variance=1.0).build((2,)).cost(torch.zeros(1, 1, 2), torch.ones(1, 2), None).item()
-        2.83787...
+        >>> ContinuousBernoulli().cost(torch.zeros(1, 1, 2), torch.rand(1, 2), None).item()  # uniform at l = 0
+        0.0
 
-    Paper: Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021,
-    https://arxiv.org/abs/2006.13202.
+    Paper: Loaiza-Ganem and Cunningham, The Continuous Bernoulli: Fixing a Pervasive Error in Variational Autoencoders,
+    2019, https://arxiv.org/abs/1907.06845.
     """
 
-    kind: ClassVar[str] = "normal"
-    support: ClassVar[str] = "real"  # type: ignore[misc]
-    variance: str | float = "column"
-    floor: float = 1e-4
-
-    def __post_init__(self) -> None:
-        if isinstance(self.variance, str):
-            check_choice("objective.likelihood.variance", self.variance, ["column", "row"])
-        else:
-            check_number("objective.likelihood.variance", self.variance, 0.0, open_low=True)
-        check_number("objective.likelihood.floor", self.floor, 0.0, 1.0)
-
-    @property
-    def parameters(self) -> int:  # type: ignore[override]
-        return 2 if self.variance == "row" else 1
-
-    @property
-    def provides(self) -> Set[str]:  # type: ignore[override]
-        return frozenset({"variance"})
+    kind: ClassVar[str] = "continuous_bernoulli"
+    parameters: ClassVar[int] = 1  # type: ignore[misc]
+    support: ClassVar[str] = "unit"  # type: ignore[misc]
+    constant: ClassVar[float] = 0.0
 
     def build(self, row: tuple[int, ...]) -> Likelihood:
-        return NormalLikelihood(self, row)
-
-
-class NormalLikelihood(nn.Module):
-    """The likelihood that `Normal` describes; it owns the columns' log-variances."""
-
-    constant = 0.0
-    support = "real"
-
-    def __init__(self, spec: Normal, row: tuple[int, ...]) -> None:
-        super().__init__()
-        self.by_row = spec.variance == "row"
-        self.floor = 0.0 if isinstance(spec.variance, float | int) else spec.floor
-        # Flat, since only matrices are meant to decay (`isthmus.training.optimise`).
-        self.row = row
-        start = torch.zeros(math.prod(row))
-        if spec.variance == "column":
-            self.log_variance = nn.Parameter(start)
-        else:
-            fixed = float(spec.variance) if isinstance(spec.variance, float | int) else 1.0
-            self.register_buffer("log_variance", start + math.log(fixed))
-
-    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        if self.by_row:
-            mean, log_variance = parameters.unbind(1)
-        else:
-            mean, log_variance = parameters.squeeze(1), self.log_variance.view(self.row)
-        return mean, log_variance.clamp(max=20.0).exp() + self.floor
+        return self
 
     def cost(self, parameters: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
-        mean, variance = self._split(parameters)
-        nats = 0.5 * ((x - mean).square() / variance + variance.log()) + _HALF_LOG_TWO_PI
-        return sum_observed(nats, mask)
+        logits = parameters.squeeze(1)
+        # -log p = log((exp(l) - 1) / l) - l x, written around the middle of [0, 1], where it is even in l.
+        return sum_observed(_log_normaliser(logits) + logits * (0.5 - self.domain.nearest(x)), mask)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        return self._split(parameters)[0]
+        return _uniform_mean(parameters.squeeze(1))
 
     def draw(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
-        mean, variance = self._split(parameters)
-        return mean + variance.sqrt() * torch.randn(
-            mean.shape, dtype=mean.dtype, device=mean.device, generator=generator
-        )
+        logits = parameters.squeeze(1)
+        size = logits.abs()
+        u = torch.rand(logits.shape, dtype=logits.dtype, device=logits.device, generator=generator)
+        # The inverse of the distribution function for l < 0; for l > 0 it is mirrored.
+        far = size.clamp_min(1e-6)
+        x = torch.where(size > far / 2, torch.log1p(u * torch.expm1(-far)) / -far, u)
+        return torch.where(logits > 0, 1.0 - x, x).clamp(0.0, 1.0)
 
     def output_bias(self, mean: Tensor, variance: Tensor) -> Tensor:
-        # The floor is added to what is learned, so it is taken off here.
-        log_variance = (variance - self.floor).clamp_min(1e-6).log()
-        if self.by_row:
-            return torch.stack([mean, log_variance])
-        if isinstance(self.log_variance, nn.Parameter):
-            with torch.no_grad():
-                self.log_variance.copy_(log_variance.flatten())
-        return mean.unsqueeze(0)
+        return solve_increasing(_uniform_mean, mean.clamp(LOGIT_MARGIN, 1.0 - LOGIT_MARGIN), 128.0).unsqueeze(0)

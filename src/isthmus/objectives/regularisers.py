@@ -1,16 +1,17 @@
-"""Terms: rate, sparsity, contraction."""
+"""Terms: rate, sparsity, norms, slopes of encoder and decoder, ordered latents."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from isthmus.errors import check_number
+from isthmus.errors import RecipeError, check_integer, check_number, explain
 from isthmus.objectives.base import Forward, Term
+from isthmus.objectives.noise import signs
 
 
 @dataclass(frozen=True)
@@ -96,31 +97,170 @@ class SparsityTarget(Term):
 
 
 @dataclass(frozen=True)
-class Contraction(Term):
-    """The squared Frobenius norm of the encoder's Jacobian, ``sum_jk (d z_j / d x_k)**2``, exact for any network.
+class LatentNorm(Term):
+    """Half the squared length of the latent, ``|z|**2 / 2``: minus the log-density of N(0, I), without its constant.
 
-    One backward pass for each latent. The Jacobian is taken where the encoder was evaluated, at the corrupted row if
-    there is a corruption. The network's rows must not depend on each other (no batch normalisation).
+    Example:
+        >>> (0.01 * LatentNorm()).term.kind
+        'latent_norm'
+
+    Paper: Ghosh et al., From Variational to Deterministic Autoencoders, 2020, https://arxiv.org/abs/1903.12436.
+    """
+
+    kind: ClassVar[str] = "latent_norm"
+
+    def __call__(self, forward: Forward) -> Tensor:
+        z = forward.code.z
+        return 0.5 * z.square().flatten(-forward.code.mean.ndim + 1).sum(-1)
+
+
+def _squared_slopes(x: Tensor, outputs: Iterable[Tensor], *, keep: bool) -> Tensor:
+    """Return ``sum over outputs of |d output / d x|**2``, `(rows,)`, for outputs `(rows,)` of independent rows."""
+    total = x.new_zeros(len(x))
+    for output in outputs:
+        # Rows are independent, so the gradient of the sum over rows holds each row's own gradient.
+        (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=keep, retain_graph=True)
+        total = total + gradient.square().flatten(1).sum(1)
+    return total
+
+
+@dataclass(frozen=True)
+class Contraction(Term):
+    """The squared Frobenius norm of the encoder's Jacobian, ``sum_jk (d z_j / d x_k)**2``, for any network.
+
+    Exact, with one backward pass for each latent, or estimated with one for each probe: ``mean over probes v of
+    |J^T v|**2``, v of independent signs, whose expectation is the norm and whose variance for one probe is
+    ``2 sum_(i != j) (J J^T)_ij**2``. The Jacobian is taken where the encoder was evaluated, at the corrupted row if
+    there is a corruption. The network's rows must not depend on each other (no batch normalisation, no
+    `batch_top_k` code).
+
+    Args:
+        probes: backward passes of the estimate, which codes wider than this get; None (null) for the exact norm of any
+            code. Without gradients (validation) the signs are the same at every call.
 
     Example:
         >>> (0.1 * Contraction()).weight
         0.1
 
-    Paper: Rifai et al., Contractive Auto-Encoders, ICML 2011.
+    Papers: Rifai et al., Contractive Auto-Encoders, ICML 2011; Hutchinson, A stochastic estimator of the trace of the
+    influence matrix, 1990, https://doi.org/10.1080/03610919008812866.
     """
 
     kind: ClassVar[str] = "contraction"
     needs: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
-    advice: ClassVar[str] = "set network.normalisation to layer or null"
+    advice: ClassVar[str] = "set network.normalisation to layer or null, and use a code that reads each row alone"
+    probes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.probes is not None:
+            check_integer("objective.contraction.probes", self.probes)
 
     def __call__(self, forward: Forward) -> Tensor:
         training = torch.is_grad_enabled()
+        width = forward.code.mean[0].numel()
+        exact = self.probes is None or width <= self.probes
+        directions = None if exact else signs(self.probes or 1, forward.code.mean.flatten(1))
         with torch.enable_grad():
             x = forward.seen.x.detach().requires_grad_()
             z = forward.encode(x).flatten(1)
-            total = x.new_zeros(x.shape[0])
-            for unit in z.unbind(1):
-                # Rows are independent, so the gradient of the sum over rows holds each row's own gradient.
-                (gradient,) = torch.autograd.grad(unit.sum(), x, create_graph=training, retain_graph=True)
-                total = total + gradient.square().flatten(1).sum(1)
+            outputs = z.unbind(1) if directions is None else (z * directions).sum(2).unbind(0)
+            total = _squared_slopes(x, outputs, keep=training) / (1 if directions is None else len(directions))
         return total if training else total.detach()
+
+
+@dataclass(frozen=True)
+class DecoderGradient(Term):
+    """The squared Frobenius norm of the decoder's Jacobian, ``sum_jk (d x^_j / d z_k)**2``: a smooth decoder.
+
+    Estimated as ``mean over probes v of |J^T v|**2``, v of independent signs over the values of a row, x^ the expected
+    row: unbiased, with one backward pass for each probe. Taken at the latents that are decoded. The network's rows must
+    not depend on each other (no batch normalisation).
+
+    Args:
+        probes: backward passes. Without gradients (validation) the signs are the same at every call.
+
+    Example:
+        >>> (1e-3 * DecoderGradient()).term.probes
+        1
+
+    Paper: Ghosh et al., From Variational to Deterministic Autoencoders, 2020, https://arxiv.org/abs/1903.12436
+    (RAE-GP).
+    """
+
+    kind: ClassVar[str] = "decoder_gradient"
+    needs: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
+    advice: ClassVar[str] = "set network.normalisation to layer or null"
+    probes: int = 1
+
+    def __post_init__(self) -> None:
+        check_integer("objective.decoder_gradient.probes", self.probes)
+
+    def __call__(self, forward: Forward) -> Tensor:
+        code, likelihood, training = forward.code, forward.likelihood, torch.is_grad_enabled()
+        if likelihood is None:
+            raise RecipeError("this pass has no likelihood, so it has no expected rows")
+        several = code.z.ndim > code.mean.ndim
+        values = []
+        for latents in code.z if several else [code.z]:
+            directions = signs(self.probes, forward.batch.wanted.flatten(1))
+            with torch.enable_grad():
+                # Training moves the latents too: the slope is to fall where the codes are.
+                z = latents if training and latents.requires_grad else latents.detach().requires_grad_()
+                rows = likelihood.mean(forward.decode(z)).flatten(1)
+                values.append(_squared_slopes(z, (rows * directions).sum(2).unbind(0), keep=training) / self.probes)
+        total = torch.stack(values) if several else values[0]
+        return total if training else total.detach()
+
+
+@dataclass(frozen=True)
+class Nested(Term):
+    """The cost of the row rebuilt from the first latents alone, so that latents are ordered and any prefix decodes.
+
+    ``mean over n of -log p(x | z_1 .. z_n, 0 .. 0)`` in nats, without the likelihood's constant, for the numbers n in
+    `prefixes`. A linear autoencoder with this term finds the principal components, in their order. One decoder pass
+    for each number.
+
+    Args:
+        prefixes: rising numbers of latents; None (null) for 1, 2, 4, ... Those that are not smaller than the code,
+            whose cost is in the loss already, are left out.
+
+    Example:
+        >>> Nested().numbers(20), Nested(prefixes=(3, 10)).numbers(8)
+        ((1, 2, 4, 8, 16), (3,))
+
+    Papers: Rippel et al., Learning Ordered Representations with Nested Dropout, 2014, https://arxiv.org/abs/1402.0915;
+    Kusupati et al., Matryoshka Representation Learning, 2022, https://arxiv.org/abs/2205.13147.
+    """
+
+    kind: ClassVar[str] = "nested"
+    needs: ClassVar[Set[str]] = frozenset({"bottleneck"})  # type: ignore[misc]
+    advice: ClassVar[str] = "set network.skips=false"
+    prefixes: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefixes is None:
+            return
+        where = "objective.nested.prefixes"
+        if not isinstance(self.prefixes, list | tuple) or not self.prefixes:
+            raise RecipeError(f"{where}: " + explain("rising numbers of latents", repr(self.prefixes), "[1, 2, 4]"))
+        object.__setattr__(self, "prefixes", tuple(self.prefixes))
+        for number in self.prefixes:
+            check_integer(where, number)
+        if list(self.prefixes) != sorted(set(self.prefixes)):
+            raise RecipeError(f"{where}: " + explain("rising numbers of latents", repr(self.prefixes), "[1, 2, 4]"))
+
+    def numbers(self, latents: int) -> tuple[int, ...]:
+        """Return the prefixes of a code of a width."""
+        numbers = tuple(2**i for i in range(latents.bit_length())) if self.prefixes is None else self.prefixes
+        return tuple(number for number in numbers if number < latents)
+
+    def __call__(self, forward: Forward) -> Tensor:
+        code = forward.code
+        latents = code.mean.shape[1]
+        several = code.z.ndim > code.mean.ndim
+        place = torch.arange(latents, device=code.z.device).view(-1, *[1] * (code.mean.ndim - 2))
+        values = []
+        for z in code.z if several else [code.z]:
+            costs = [forward.cost_of(z * (place < number)) for number in self.numbers(latents)]
+            values.append(torch.stack(costs).mean(0) if costs else z.new_zeros(len(z)))
+        return torch.stack(values) if several else values[0]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from isthmus.codes import Draw
-from isthmus.composition import Composition, Loss
+from isthmus.composition import Loss, Trainable
 from isthmus.data.loader import Loader
 from isthmus.errors import ArtifactError, TrainingError
-from isthmus.objectives import Forward, Objective
+from isthmus.metrics.health import count_active
+from isthmus.objectives import Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch
 from isthmus.seeds import derive
@@ -33,8 +34,6 @@ _RATE_AFTER_NAN = 0.1
 _EVALUATION_ROWS = 1024
 # Rows on which active units are counted where nothing is held out.
 _DIAGNOSTIC_ROWS = 2000
-# A latent is active if its mean varies by more than this over rows (Burda et al. 2015, https://arxiv.org/abs/1509.00519).
-ACTIVE_VARIANCE = 0.01
 
 
 @dataclass
@@ -59,7 +58,7 @@ class Run:
 
     def __init__(
         self,
-        composition: Composition,
+        composition: Trainable,
         objective: Objective,
         settings: Training,
         data: Batch,
@@ -76,14 +75,14 @@ class Run:
         self.state = State()
         self.sums: dict[str, Tensor] = {}
         self.best = self._weights()
-        self.compute: Callable[[Batch, Mapping[str, float]], tuple[Forward, Loss]] = self._compute
+        self.compute: Callable[[Batch, Mapping[str, float]], tuple[Any, Loss]] = self._compute
         if settings.compile:
             self.compute = torch.compile(self._compute)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.composition.state_dict().items()}
 
-    def _compute(self, batch: Batch, weights: Mapping[str, float]) -> tuple[Forward, Loss]:
+    def _compute(self, batch: Batch, weights: Mapping[str, float]) -> tuple[Any, Loss]:
         forward = self.composition(batch, Draw(self.objective.samples), corrupt=True)
         return forward, self.composition.loss(forward, weights)
 
@@ -262,19 +261,8 @@ class Run:
         runtime.set_generator_state(tensors["generator"], self.device)
 
 
-def count_active(means: Tensor, *, has_prior: bool) -> int:
-    """Return how many latents of `(rows, latent, *positions)` are active.
-
-    Under a standard normal prior a latent is active if its mean has a variance above 0.01 over rows; without a prior
-    the scale is free, and the limit is 0.01 of the average latent's variance.
-    """
-    variance = means.transpose(0, 1).flatten(1).double().var(1, correction=0)
-    limit = ACTIVE_VARIANCE if has_prior else ACTIVE_VARIANCE * float(variance.mean())
-    return int((variance > limit).sum())
-
-
 def train(
-    composition: Composition,
+    composition: Trainable,
     objective: Objective,
     settings: Training,
     data: Batch,

@@ -1,0 +1,345 @@
+"""Whether a code is in use: active and dead latents, rank, information, codebook; and what to do if it is not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus.errors import DataError, check_integer, explain
+from isthmus.metrics.arrays import Array, matrix, pair
+from isthmus.seeds import derive
+
+Health = dict[str, float | list[float]]
+
+# A latent is active if its mean varies by more than this over rows (Burda et al. 2015, https://arxiv.org/abs/1509.00519).
+ACTIVE_VARIANCE = 0.01
+# A latent whose average activation is below this is rarely in use.
+LOW_ACTIVATION = 0.1
+# Differences of this share of a latent's largest value are float32's rounding.
+_ROUNDING = 1e-6
+_BLOCK_VALUES = 2**22
+
+
+def count_active(means: Tensor, *, has_prior: bool) -> int:
+    """Return how many latents of `(rows, latent, *positions)` are active.
+
+    Under a standard normal prior a latent is active if its mean has a variance above 0.01 over rows; without a prior
+    the scale is free, and the limit is 0.01 of the average latent's variance.
+
+    Example:
+        >>> count_active(torch.tensor([[1.0, 0.05], [-1.0, -0.05]]), has_prior=True)
+        1
+
+    Paper: Burda et al., Importance weighted autoencoders, 2015, https://arxiv.org/abs/1509.00519 (section 5.2).
+    """
+    variance = means.transpose(0, 1).flatten(1).double().var(1, correction=0)
+    limit = ACTIVE_VARIANCE if has_prior else ACTIVE_VARIANCE * float(variance.mean())
+    return int((variance > limit).sum())
+
+
+def effective_rank(rows: Any) -> float:
+    """Return how many dimensions a matrix fills: the exponential of the entropy of its singular values' shares.
+
+    ``exp(-sum_i p_i log p_i)`` with ``p_i = s_i / sum_j s_j``. From 1 to min(rows, columns), 0 for a matrix of zeros.
+    Columns are taken as they are; subtract their means first to see how many directions the rows spread over.
+
+    Args:
+        rows: `(rows, columns)`.
+
+    Raises:
+        DataError: if it is no matrix, or a value is not finite.
+
+    Example:
+        >>> round(effective_rank(np.eye(4)), 6), round(effective_rank(np.ones((4, 4))), 6)
+        (4.0, 1.0)
+
+    Paper: Roy and Vetterli, The effective rank: a measure of effective dimensionality, 2007,
+    https://infoscience.epfl.ch/handle/20.500.14299/10824.
+    """
+    values = np.linalg.svd(matrix("rows", rows), compute_uv=False)
+    if not values[0] > 0:
+        return 0.0
+    return _perplexity(values)
+
+
+def dead_units(codes: Any, threshold: float = 0.0) -> Array:
+    """Return which latents say nothing, `(latent,)` booleans: the same on every row, or never above the threshold.
+
+    Dead is a latent with ``max |z| <= threshold``, or with ``max z - min z <= 1e-6 max |z|`` (float32's rounding).
+
+    Args:
+        codes: `(rows, latent)`.
+        threshold: what activations must exceed on at least one row, in units of the code.
+
+    Raises:
+        DataError: if it is no matrix, or a value is not finite.
+
+    Example:
+        >>> dead_units([[0.0, 3.0, 0.1, 1.0], [0.0, 3.0, 0.2, 5.0]], threshold=0.5)
+        array([ True,  True,  True, False])
+    """
+    z = matrix("codes", codes)
+    largest = np.abs(z).max(0)
+    dead: Array = (largest <= threshold) | (np.ptp(z, axis=0) <= _ROUNDING * largest)
+    return dead
+
+
+def average_activation(codes: Any) -> Array:
+    """Return the average size of each latent, `(latent,)`: ``mean |z|`` over rows, in units of the code.
+
+    For activations of at least 0 (ReLU, sigmoid) this is their mean.
+
+    Args:
+        codes: `(rows, latent)`.
+
+    Raises:
+        DataError: if it is no matrix, or a value is not finite.
+
+    Example:
+        >>> average_activation([[0.0, 1.0], [0.5, -1.0]])
+        array([0.25, 1.  ])
+    """
+    average: Array = np.abs(matrix("codes", codes)).mean(0)
+    return average
+
+
+def share_below(codes: Any, limit: float = LOW_ACTIVATION) -> float:
+    """Return the share of latents whose average activation is below a limit, in [0, 1].
+
+    High means sparse over rows, which is meant in a code of sigmoids, and waste in one that was to be dense.
+
+    Args:
+        codes: `(rows, latent)`.
+        limit: on `average_activation`.
+
+    Raises:
+        DataError: if it is no matrix, or a value is not finite.
+
+    Example:
+        >>> share_below([[0.0, 1.0], [0.1, -1.0]])
+        0.5
+    """
+    return float((average_activation(codes) < limit).mean())
+
+
+def codebook_perplexity(indices: Any, entries: int) -> float:
+    """Return how many entries of a codebook are in even use: ``exp(-sum_e p_e log p_e)``, p_e being shares of use.
+
+    From 1 (one entry) to `entries` (all as often); higher is better.
+
+    Args:
+        indices: integers in [0, entries), of any shape.
+        entries: of the codebook.
+
+    Raises:
+        DataError: if there are none, or they are no such integers.
+
+    Example:
+        >>> round(codebook_perplexity([0, 1, 0, 1], entries=8), 6)
+        2.0
+
+    Paper: van den Oord et al., Neural discrete representation learning, 2017, https://arxiv.org/abs/1711.00937.
+    """
+    return _perplexity(_uses(indices, entries))
+
+
+def kl_per_latent(mean: Any, log_variance: Any) -> Array:
+    """Return each latent's KL divergence from posterior to prior, `(latent,)`, averaged over rows, in nats.
+
+    ``mean over rows of (mean^2 + exp(log_variance) - log_variance - 1) / 2``; 0 for a latent that carries nothing.
+
+    Args:
+        mean: of the posteriors, `(rows, latent)`.
+        log_variance: of the posteriors, `(rows, latent)`.
+
+    Raises:
+        DataError: if they are no matrices of one shape, or a value is not finite.
+
+    Example:
+        >>> kl_per_latent([[0.0, 2.0]], [[0.0, 0.0]])
+        array([0., 2.])
+    """
+    m, s = pair(("mean", "log_variance"), mean, log_variance)
+    m, s = matrix("mean", m), matrix("log_variance", s)
+    # expm1: near the prior, exp(s) - 1 - s is the difference of nearly equal numbers.
+    kl: Array = 0.5 * (np.square(m) + np.expm1(s) - s).mean(0)
+    return kl
+
+
+def mutual_information(mean: Any, log_variance: Any, *, random_state: int = 0) -> float:
+    """Return an estimate of what the latent tells about the row, in nats: ``I(x; z)`` for Gaussian posteriors.
+
+    ``I(x; z) = E KL(q(z|x) || p) - KL(q(z) || p) = E log q(z|x) - E log q(z)``: the prior drops out. ``q(z)`` is the
+    average of the given posteriors, and one z is drawn from each of them; all sums are in float64. From about 0 (a
+    collapsed posterior) to log(rows): that much tells the given rows apart, and an estimate near it means "at least".
+    Time grows with rows squared, memory does not.
+
+    Args:
+        mean: of the posteriors, `(rows, latent)`.
+        log_variance: of the posteriors, `(rows, latent)`.
+        random_state: seed of the draws.
+
+    Raises:
+        DataError: if they are no matrices of one shape, or a value is not finite.
+
+    Example:
+        >>> far = 100.0 * torch.arange(8).reshape(8, 1)
+        >>> nothing = torch.zeros(8, 1)
+        >>> round(mutual_information(far, nothing), 4), round(math.log(8), 4), mutual_information(nothing, nothing)
+        (2.0794, 2.0794, 0.0)
+
+    Paper: Hoffman and Johnson, ELBO surgery, 2016, http://approximateinference.org/accepted/HoffmanJohnson2016.pdf.
+    """
+    m, s = pair(("mean", "log_variance"), mean, log_variance)
+    m, s = matrix("mean", m), matrix("log_variance", s)
+    m = m - m.mean(0)  # the products below cancel less
+    means, logs, precisions = torch.tensor(m), torch.tensor(s), torch.tensor(np.exp(-s))
+    generator = torch.Generator().manual_seed(derive(random_state, "mutual_information"))
+    noise = torch.randn(m.shape, generator=generator, dtype=torch.float64)
+    z = means + precisions.rsqrt() * noise
+    # log q(z|x) up to the constant of log(2 pi), which both terms share.
+    constant = -0.5 * (logs + means.square() * precisions).sum(1)
+    own = -0.5 * (logs + noise.square()).sum(1)
+    scaled = means * precisions
+    block = max(1, _BLOCK_VALUES // len(m))
+    total = 0.0
+    for start in range(0, len(m), block):
+        part = z[start : start + block]
+        others = constant - 0.5 * part.square() @ precisions.T + part @ scaled.T
+        rows = torch.arange(len(part))
+        others[rows, start + rows] = own[start : start + block]
+        total += float((own[start : start + block] - others.logsumexp(1) + math.log(len(m))).sum())
+    return total / len(m)
+
+
+def code_health(
+    mean: Any,
+    log_variance: Any = None,
+    kl: Any = None,
+    indices: Any = None,
+    entries: int | None = None,
+    *,
+    threshold: float = 0.0,
+    random_state: int = 0,
+) -> Health:
+    """Return every measure of this file that applies to a code.
+
+    Always `rows`, `latents`, `active_units` (`count_active`; under a prior if `log_variance` or `kl` is given),
+    `effective_rank` (of the codes less their means), `dead_units` (how many), `average_activation` (a list) and
+    `share_below`. With `log_variance` also `kl_per_latent`, `mutual_information` and `marginal_kl`, which is
+    ``KL(q(z) || p)``, the rest of the KL. With `kl` also `kl_per_group`. With either, `kl`: the sum over latents. With
+    `indices` also `codebook_perplexity`, `codebook_used` (the share of entries that occur) and `codebook_entries`.
+
+    Args:
+        mean: the codes, `(rows, latent)`.
+        log_variance: of Gaussian posteriors, `(rows, latent)`.
+        kl: of the posteriors from the prior, `(rows, groups)`, in nats.
+        indices: of codebook entries, integers of any shape.
+        entries: of the codebook; needed with `indices`.
+        threshold: of `dead_units`.
+        random_state: seed of `mutual_information`.
+
+    Raises:
+        DataError: if an array has another shape, or values that are not finite or not in range.
+
+    Example:
+        >>> health = code_health([[1.0, 0.0], [-1.0, 0.0]])
+        >>> health["active_units"], health["dead_units"], health["effective_rank"]
+        (1.0, 1.0, 1.0)
+    """
+    z = matrix("mean", mean)
+    has_prior = log_variance is not None or kl is not None
+    health: Health = {
+        "rows": float(len(z)),
+        "latents": float(z.shape[1]),
+        "active_units": float(count_active(torch.tensor(z), has_prior=has_prior)),
+        "effective_rank": effective_rank(z - z.mean(0)),
+        "dead_units": float(dead_units(z, threshold).sum()),
+        "average_activation": average_activation(z).tolist(),
+        "share_below": share_below(z),
+    }
+    if log_variance is not None:
+        per_latent = kl_per_latent(z, log_variance)
+        information = mutual_information(z, log_variance, random_state=random_state)
+        health |= {"kl_per_latent": per_latent.tolist(), "kl": float(per_latent.sum())}
+        health |= {"mutual_information": information, "marginal_kl": float(per_latent.sum()) - information}
+    if kl is not None:
+        per_group = matrix("kl", kl).mean(0)
+        health |= {"kl_per_group": per_group.tolist(), "kl": float(per_group.sum())}
+    if indices is not None:
+        uses = _uses(indices, entries)
+        health |= {"codebook_perplexity": _perplexity(uses), "codebook_used": float((uses > 0).mean())}
+        health["codebook_entries"] = float(len(uses))
+    return health
+
+
+def advice(
+    health: Health,
+    *,
+    active_share: float = 0.5,
+    dead_share: float = 0.1,
+    rank_share: float = 0.25,
+    codebook_share: float = 0.5,
+) -> list[str]:
+    """Return one sentence for each problem that `code_health` shows, with what to try; none if there is none.
+
+    Args:
+        health: from `code_health`.
+        active_share: under a prior, fewer active latents than this share are a collapse.
+        dead_share: without a prior, more dead latents than this share are too many.
+        rank_share: an effective rank below this share of the latents in use is low.
+        codebook_share: a perplexity below this share of the entries is low.
+
+    Example:
+        >>> print(*advice(code_health(torch.zeros(4, 2), torch.zeros(4, 2))))
+        the posterior has collapsed: 0 of 2 latents are active and carry 0 nats; try free bits, a longer warm-up of the
+        rate, or a smaller beta
+    """
+    at = {name: value for name, value in health.items() if not isinstance(value, list)}
+    latents, used, found = at["latents"], at["active_units"], []
+    if "kl" in at:
+        if used < active_share * latents:
+            found.append(
+                f"the posterior has collapsed: {used:.0f} of {latents:.0f} latents are active and carry "
+                f"{at['kl']:.2g} nats; try free bits, a longer warm-up of the rate, or a smaller beta"
+            )
+    else:
+        used = latents - at["dead_units"]
+        if at["dead_units"] > dead_share * latents:
+            found.append(
+                f"{at['dead_units']:.0f} of {latents:.0f} latents are dead; try an auxiliary loss on them, their "
+                "revival, or a smaller latent_dim"
+            )
+    # Latents out of use lower the rank too, and so do few rows; neither is this problem.
+    possible, rank = min(used, at["rows"] - 1), at["effective_rank"]
+    if possible > 1 and rank < rank_share * possible:
+        found.append(
+            f"the latents repeat each other: {used:.0f} in use fill {rank:.1f} dimensions (effective rank); try a "
+            f"smaller latent_dim, about {math.ceil(rank)}"
+        )
+    entries = at.get("codebook_entries", 0.0)
+    if entries and at["codebook_perplexity"] < codebook_share * entries:
+        found.append(
+            f"the codebook is little used: a perplexity of {at['codebook_perplexity']:.1f} of {entries:.0f} entries; "
+            "try a restart of dead entries, or a smaller codebook"
+        )
+    return found
+
+
+def _perplexity(weights: Array) -> float:
+    p = weights[weights > 0] / weights.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def _uses(indices: Any, entries: int | None) -> Array:
+    """Return how often each entry occurs."""
+    check_integer("entries", entries)
+    flat = np.asarray(indices.detach().cpu() if isinstance(indices, Tensor) else indices).ravel()
+    if not flat.size or not np.issubdtype(flat.dtype, np.integer) or flat.min() < 0 or flat.max() >= int(entries or 0):
+        got = f"{flat.dtype} from {flat.min()} to {flat.max()}" if flat.size else "none"
+        raise DataError("indices: " + explain(f"integers in [0, {entries})", got, "entries=the codebook's size"))
+    return np.bincount(flat, minlength=int(entries or 0))
