@@ -161,8 +161,7 @@ class HidePatches(Corruption):
         rate: share of the patches that is hidden.
         patch: side of a patch, or steps of a span; that of the network, where it reads patches too.
         count: what counts in the loss: "hidden" counts what was hidden only, "all" everything that was observed.
-        form: what rows of two axes are: "image" `(height, width)` or "series" `(steps, channels)`; "auto" takes them
-            for images.
+        form: what rows of two axes are: "image" `(height, width)` or "series" `(steps, channels)`.
 
     Example:
         >>> import torch
@@ -177,13 +176,13 @@ class HidePatches(Corruption):
     rate: float = 0.75
     patch: int = 4
     count: str = "hidden"
-    form: str = "auto"
+    form: str = "image"
 
     def __post_init__(self) -> None:
         check_number("corruption.rate", self.rate, 0.0, 1.0)
         check_integer("corruption.patch", self.patch)
         check_choice("corruption.count", self.count, ["hidden", "all"])
-        check_choice("corruption.form", self.form, ["auto", "image", "series"])
+        check_choice("corruption.form", self.form, ["image", "series"])
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         if len(row) > (2 if self.form == "series" else 3):

@@ -168,8 +168,8 @@ class Recipe:
     def check(self) -> None:
         """Raise `RecipeError`, with advice, unless each part's needs are provided by another part."""
         provided = {*self.network.provides, *self.code.provides}
-        if isinstance(self.objective.likelihood, LikelihoodSpec):
-            provided |= self.objective.likelihood.provides
+        likelihood = self.objective.likelihood
+        provided |= likelihood.provides if isinstance(likelihood, LikelihoodSpec) else LikelihoodSpec.provides
         provided -= self.code.breaks
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
         if self.training.pretraining and "stages" not in provided:
@@ -181,7 +181,9 @@ class Recipe:
         users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
         for user, needs, advice in users:
             for need in sorted(needs - provided):
-                raise RecipeError(f"{user} needs {need!r}, which neither {network} nor {code} provides here; {advice}")
+                raise RecipeError(
+                    f"{user} needs {need!r}, which neither {network}, {code} nor the likelihood provides; {advice}"
+                )
 
     def resolve(self, schema: Schema, rows: int) -> Recipe:
         """Return the recipe with every "auto" answered for data of a schema.

@@ -68,7 +68,7 @@ def test_a_term_is_refused_exactly_where_no_part_provides_what_it_needs(kind: st
     for network, code, term in COMBINATIONS:
         if term.kind != kind:
             continue
-        missing = term.needs - ((network.provides | code.provides) - code.breaks)
+        missing = term.needs - ((network.provides | code.provides | {"expectation"}) - code.breaks)
         objective = Objective(terms=(WeightedTerm(term),))
         if missing:
             with pytest.raises(RecipeError) as caught:
@@ -84,7 +84,20 @@ def test_a_term_is_refused_exactly_where_no_part_provides_what_it_needs(kind: st
     assert accepted, f"no network and code at hand lets {kind!r} be used"
     needed = frozenset[str]().union(*(term.needs for term in PARTS["term"] if term.kind == kind))
     everywhere = frozenset.intersection(*(frozenset(network.provides | code.provides) for network, code in PAIRS))
+    everywhere |= {"expectation"}  # of the likelihoods that are chosen by the data
     assert bool(refused) == bool(needed - everywhere)
+
+
+def test_a_term_on_expected_rows_is_refused_where_their_mean_has_no_gradient() -> None:
+    for part in PARTS["term"]:
+        if "expectation" not in part.needs:
+            continue
+        for likelihood in (Categorical(4), Mixed(((range(5), Normal()), ((5,), Categorical(4))))):
+            with pytest.raises(
+                RecipeError, match="needs 'expectation'.*nor the likelihood provides.*mean has gradients"
+            ):
+                Recipe(objective=Reconstruction(likelihood) + 1.0 * part)
+        Recipe(objective=Reconstruction(Normal()) + 1.0 * part)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_both_sides_are_what_the_formulas_say(bottleneck: str, layers: int, mask
         expected = weight @ stack_by_hand(network.encoder, h, [True, *seen])[0] + bias
     else:
         expected = stack_by_hand(network.encoder, h, seen) @ weight.t() + bias
-        expected = torch.where(torch.tensor(seen)[:, None], expected, network.token).t().view(4, 2, 3)
+        expected = torch.where(torch.tensor(seen)[:, None], expected, bias).t().view(4, 2, 3)
     features = network.encode(batch)
     torch.testing.assert_close(features[0], expected, rtol=1e-4, atol=1e-5)
 
@@ -214,7 +214,7 @@ def test_series_of_unequal_lengths_are_as_without_padding(bottleneck: str) -> No
     features = long.encode(Batch(x, mask).observed())
     alone = short.encode(Batch(x[:, :6]))
     if bottleneck == "sequence":
-        torch.testing.assert_close(features[0, :, 2], long.token)
+        torch.testing.assert_close(features[0, :, 2], long.features.bias)
         features = features[:, :, :2]
     torch.testing.assert_close(features, alone, rtol=0, atol=1e-6)
 
@@ -232,7 +232,7 @@ def test_rows_of_which_nothing_was_observed_have_finite_gradients(bottleneck: st
     out.square().sum().backward()
     assert out.isfinite().all() and all(p.grad.isfinite().all() for p in network.parameters())
     if bottleneck == "sequence":
-        assert torch.equal(features[0], network.token[:, None, None].expand(4, 2, 3))
+        assert torch.equal(features[0], network.features.bias[:, None, None].expand(4, 2, 3))
 
 
 @each_bottleneck
@@ -258,7 +258,7 @@ def test_a_masked_autoencoder_is_scored_on_what_was_hidden() -> None:
     error = (forward.parameters[:, 0] - forward.batch.x).square()
     torch.testing.assert_close(forward.reconstruction, (error * forward.seen.scored).flatten(1).sum(1))
     forward.reconstruction.sum().backward()
-    assert composition.network.token.grad.abs().sum() > 0  # type: ignore[union-attr]
+    assert composition.network.features.bias.grad.abs().sum() > 0  # type: ignore[union-attr]
 
 
 # ---- conditions, gradients, rounding ------------------------------------------------------------------------------
@@ -362,9 +362,9 @@ def test_auto_and_misfits() -> None:
     assert [spec.form for spec in found.values()] == ["series", "series", "image", "image", "image"]
     assert [spec.patch for spec in found.values()] == PATCHES
     assert Attention(form="series").resolve((40, 9), 9).form == "series"
-    with pytest.raises(Exception, match=r"network.heads: expected a divisor of network.width=6, got 4; try 3"):
+    with pytest.raises(Exception, match=r"network\.heads: expected a divisor of network.width=6, got 4; try 3"):
         Attention(width=6)
-    with pytest.raises(Exception, match=r"network.heads"):
+    with pytest.raises(Exception, match=r"network\.heads"):
         Attention(heads=5).resolve((6,), 9)
     widths = Widths((2, 3, 4, 5), 4, 4)
     assert "got rows of shape (2, 3, 4, 5)" in (Attention().misfit(widths) or "")

@@ -154,6 +154,25 @@ def profile(lines: Mapping[str, Array], names: Sequence[str] | None, *, label: s
     return _svg(figure)
 
 
+def channels(lines: Mapping[str, Array]) -> str:
+    """Return series `(steps, channels)` as lines over time, as an SVG: one chart for each channel."""
+    count = next(iter(lines.values())).shape[1]
+    figure = Figure(figsize=(5.2, 2.9 if count == 1 else 1.0 + 1.1 * count), layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = (INK, BLUE, ORANGE, GREEN)
+    grid = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    for channel, axes in enumerate(grid):
+        _dress(axes)
+        for place, (name, values) in enumerate(lines.items()):
+            axes.plot(values[:, channel], color=colours[place % 4], linewidth=1.4, label=name)
+        axes.set_ylabel("value" if count == 1 else f"channel {channel}", fontsize=8 if count > 1 else None)
+        axes.yaxis.set_major_locator(MaxNLocator(5 if count == 1 else 2))
+    grid[-1].set_xlabel("step")
+    grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(grid[0])
+    return _svg(figure)
+
+
 def scatter(points: Array, colours: Sequence[str] | Array, *, labels: tuple[str, str] | None) -> str:
     """Return points `(rows, 2)` as a PNG; `colours` is one name for each, or one number for each.
 

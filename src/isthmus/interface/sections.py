@@ -63,10 +63,15 @@ def rebuilt(subject: Subject, studies: Sequence[Study]) -> Section:
 
 
 def _profile(subject: Subject, studied: Study, rows: dict[str, Array], place: int) -> dict[str, str]:
+    title = f"row {subject.index[place]}"
+    if subject.steps:
+        # In the units of the data: scaling each step by itself would bend the series.
+        lines = {name: values[place].reshape(len(values[place]), -1) for name, values in rows.items()}
+        return {"title": title, "picture": plots.channels(lines)}
     scaled = {name: studied.model.scaling_.forward(values[[place]]).reshape(-1) for name, values in rows.items()}
     names = subject.columns if subject.named else None
     label = "standard deviations" if studied.recipe.preprocessing == "standard" else "value"
-    return {"title": f"row {subject.index[place]}", "picture": plots.profile(scaled, names, label=label)}
+    return {"title": title, "picture": plots.profile(scaled, names, label=label)}
 
 
 def _columns(subject: Subject, studies: Sequence[Study]) -> list[Section]:

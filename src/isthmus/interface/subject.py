@@ -24,6 +24,8 @@ _FEWEST_PIXELS = 4
 _LEAST_FLAT_IMAGE = 196
 EXAMPLES = 10
 _MOST_CLASSES = 20
+# Channels of a series that are drawn as lines, one under the other; with more, a picture shows more.
+_MOST_CHANNELS = 8
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Subject:
         named: whether the data named them.
         picture: `(height, width)` or `(height, width, channels)` of a row as an image, and whether channels came
             first; None for rows that are no images.
+        steps: whether rows are drawn as series: `(steps,)` or `(steps, channels)`.
         low: the value shown as black.
         high: the value shown as white.
         labels: of the rows; None if nothing is known.
@@ -74,6 +77,7 @@ class Subject:
     named: bool
     picture: tuple[int, ...] | None
     channels_first: bool
+    steps: bool
     low: float
     high: float
     labels: Labels | None
@@ -123,7 +127,8 @@ def subject_of(
     index = np.arange(given) if given <= most else np.linspace(0, given - 1, most).astype(int)
     unit = model.recipe_.preprocessing == "unit"
     low = float(model.scaling_.offset) if unit else schema.low
-    picture, channels_first = _picture(model)
+    steps = _is_series(model)
+    picture, channels_first = (None, False) if steps else _picture(model)
     return Subject(
         values=read.values[index],
         index=index,
@@ -132,11 +137,20 @@ def subject_of(
         named=schema.names is not None,
         picture=picture,
         channels_first=channels_first,
+        steps=steps,
         low=low,
         high=low + float(model.scaling_.scale) if unit else schema.high,
         labels=None if labels is None else _labels(labels, label_names, given, index),
         seed=seed,
     )
+
+
+def _is_series(model: Autoencoder) -> bool:
+    """Return whether rows are drawn as lines over time: the network reads them so, and they have few channels."""
+    shape = model.schema_.shape
+    if not model.recipe_.network.reads_steps or len(shape) > 2:
+        return False
+    return len(shape) == 1 or shape[1] <= _MOST_CHANNELS
 
 
 def _picture(model: Autoencoder) -> tuple[tuple[int, ...] | None, bool]:

@@ -92,6 +92,10 @@ class Attention(NetworkSpec):
             )
 
     @property
+    def reads_steps(self) -> bool:
+        return self.form == "series"
+
+    @property
     def provides(self) -> Set[str]:
         return frozenset({"bottleneck", "independent_rows"})
 
@@ -169,7 +173,7 @@ class Patches:
             x = x.narrow(2 + axis, 0, size)
         if self.last:
             x = x.reshape(rows, parameters, self.channels, *self.sizes).movedim(2, -1)
-        return x.reshape(rows, parameters, *self.row)
+        return x.reshape(rows, parameters, *self.row).contiguous()
 
     def observed(self, mask: Tensor | None) -> Tensor | None:
         """Return `(rows, tokens)`, True where anything was observed; None if everything was."""
@@ -269,8 +273,8 @@ class AttentionNetwork(Network):
             else:
                 self.register_buffer(name, sinusoids(self.patches.grid, width))
         self.embed = Affine(self.patches.values, width)
-        # The class token of a global bottleneck, the features of hidden tokens of the other.
-        self.token = nn.Parameter(_LEARNED_STD * torch.randn(width if self.is_global else widths.features))
+        if self.is_global:
+            self.token = nn.Parameter(_LEARNED_STD * torch.randn(width))
         self.encoder, self.decoder = Stack(spec), Stack(spec)
         self.features = Affine(width, widths.features)
         self.expand = Affine(widths.latent, width * (self.patches.count if self.is_global else 1))
@@ -285,7 +289,7 @@ class AttentionNetwork(Network):
     # ---- encoder -----------------------------------------------------------------------------------------------
 
     def encode(self, batch: Batch) -> Tensor:
-        return self._features(self._read(batch), batch)
+        return self._arrange(self.features(self._read(batch)))
 
     def _read(self, batch: Batch) -> Tensor:
         """Return the class token's output `(rows, width)`, or each token's `(rows, tokens, width)`."""
@@ -297,7 +301,10 @@ class AttentionNetwork(Network):
         h = _add(h, self.encoder_condition, batch.condition)
         if self.is_global:
             return self._gather(h, seen, twice)[:, 0]
-        return self._gather(h, None if seen is None else seen | ~seen.any(1, keepdim=True), twice)
+        if seen is None:
+            return self._gather(h, None, twice)
+        # A hidden token's features are thus the bias: that is the mask token, as the norm before has a bias of its own.
+        return torch.where(seen[..., None], self._gather(h, _some(seen), twice), 0.0)
 
     def _gather(self, h: Tensor, seen: Tensor | None, twice: bool) -> Tensor:
         """Return the encoder's output for tokens; in training the hidden ones cost nothing and have zeros."""
@@ -312,15 +319,9 @@ class AttentionNetwork(Network):
         real = None if bool((counts == kept).all()) else torch.arange(kept, device=h.device) < counts[:, None]
         return torch.zeros_like(h).scatter(1, places, self.encoder(h.gather(1, places), real, twice))
 
-    def _features(self, read: Tensor, batch: Batch) -> Tensor:
-        features: Tensor = self.features(read)
-        if self.is_global:
-            return features
-        seen = self.patches.observed(batch.mask)
-        if seen is not None:
-            features = torch.where(seen[..., None], features, self.token)
-        maps: Tensor = features.transpose(1, 2).unflatten(2, self.positions)
-        return maps
+    def _arrange(self, features: Tensor) -> Tensor:
+        """Return features with their axis in front of the positions."""
+        return features if self.is_global else features.transpose(1, 2).unflatten(2, self.positions).contiguous()
 
     # ---- decoder -----------------------------------------------------------------------------------------------
 
@@ -332,8 +333,7 @@ class AttentionNetwork(Network):
         """Return the decoder's output `(rows, tokens, width)`."""
         tokens = self.expand(z) if self.is_global else self.expand(z.flatten(2).transpose(1, 2))
         h = tokens.view(len(z), self.patches.count, -1) + self.decoder_positions
-        seen = self.patches.observed(batch.mask)
-        seen = None if seen is None else seen | ~seen.any(1, keepdim=True)
+        seen = _some(self.patches.observed(batch.mask))
         # A term on the decoder's slopes asks for their gradients, and nothing here tells whether one does.
         written: Tensor = self.decoder(_add(h, self.decoder_condition, batch.condition), seen, z.requires_grad)
         return written
@@ -344,7 +344,7 @@ class AttentionNetwork(Network):
         self.embed.calibrate(self.patches.cut(batch.x), HIDDEN_STD)
         read = self._read(batch)
         self.features.calibrate(read, std)
-        return self._features(read, batch)
+        return self._arrange(self.features(read))
 
     def calibrate_decoder(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> None:
         self.expand.calibrate(z if self.is_global else z.flatten(2).transpose(1, 2), HIDDEN_STD)
@@ -353,6 +353,11 @@ class AttentionNetwork(Network):
     def set_output_bias(self, bias: Tensor) -> None:
         with torch.no_grad():
             self.bias.copy_(bias)
+
+
+def _some(seen: Tensor | None) -> Tensor | None:
+    """Return the same mask, but all of a row where nothing was observed: attention to nothing is not a number."""
+    return None if seen is None else seen | ~seen.any(1, keepdim=True)
 
 
 def _add(h: Tensor, layer: Affine | None, condition: Tensor | None) -> Tensor:

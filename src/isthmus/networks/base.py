@@ -142,6 +142,11 @@ class NetworkSpec(ABC):
         return self
 
     @property
+    def reads_steps(self) -> bool:
+        """Whether the first axis of a row is time to this network; asked of a resolved description, to draw rows."""
+        return False
+
+    @property
     def minimum_batch(self) -> int:
         """Rows that a batch must have at least in training."""
         return 1

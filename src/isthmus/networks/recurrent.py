@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,10 @@ class Recurrent(NetworkSpec):
         check_number("network.dropout", self.dropout, 0.0, 0.95)
 
     @property
+    def reads_steps(self) -> bool:
+        return True
+
+    @property
     def provides(self) -> Set[str]:
         return frozenset({"bottleneck", "independent_rows"})
 
@@ -151,7 +155,7 @@ class Frames:
         rows = frames.shape[1]
         x = frames.view(self.count, rows, parameters, self.values).permute(1, 2, 0, 3)
         x = x.reshape(rows, parameters, self.count * self.size, self.channels)[:, :, : self.steps]
-        return x.reshape(rows, parameters, *self.row)
+        return x.reshape(rows, parameters, *self.row).contiguous()
 
     def lengths(self, mask: Tensor | None) -> Tensor | None:
         """Return how many frames of each row there are before its padding, at least 1; None for all of them."""
@@ -212,11 +216,12 @@ class RecurrentNetwork(Network):
         """Return the last outputs of the last layer, `(rows, directions * width)`."""
         h = _tell(self.frames.cut(batch.x), batch.condition)
         lengths = self.frames.lengths(batch.mask)
+        layer: Any
         for depth, layer in enumerate(self.encoder):
             if depth and self.dropout:
                 h = F.dropout(h, self.dropout, self.training)
             outputs = []
-            for direction, cell in enumerate(layer):  # type: ignore[arg-type, var-annotated]
+            for direction, cell in enumerate(layer):
                 read = flip(h, lengths) if direction else h
                 outputs.append(cell.scan(read, cell.zero_state(batch.rows)))
             if depth == len(self.encoder) - 1:

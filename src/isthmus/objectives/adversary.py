@@ -195,7 +195,10 @@ class ImageAdversary(Term):
     """
 
     kind: ClassVar[str] = "image_adversary"
-    advice: ClassVar[str] = "set objective.image_adversary.sampled=false, or network.skips=false"
+    advice: ClassVar[str] = (
+        "set objective.image_adversary.sampled=false, or network.skips=false, and use a likelihood whose mean has "
+        "gradients, such as normal"
+    )
     adversarial: float = 1.0
     matching: float = 1.0
     width: int = 32
@@ -211,7 +214,7 @@ class ImageAdversary(Term):
 
     @property
     def needs(self) -> Set[str]:  # type: ignore[override]
-        return frozenset({"bottleneck"}) if self.sampled else frozenset()
+        return frozenset({"bottleneck", "expectation"}) if self.sampled else frozenset({"expectation"})
 
     def __call__(self, forward: Forward) -> Tensor:
         raise RecipeError("an image_adversary has a network of its own; try recipe.build, which builds it")

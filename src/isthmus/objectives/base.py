@@ -151,12 +151,13 @@ class LikelihoodSpec(ABC):
         support: what the data must be, one of `SUPPORTS`: "real", "unit" (values in [0, 1]), "binary" (values 0 or 1),
             "counts" (whole numbers of at least 0), "categories" (whole numbers from 0 to classes - 1), or "mixed"
             (by column).
+        provides: `expectation` where `mean` has gradients, which terms on the expected rows need.
     """
 
     kind: ClassVar[str]
     parameters: int
     support: str
-    provides: Set[str] = frozenset()
+    provides: Set[str] = frozenset({"expectation"})
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         """Return why this likelihood is none for rows of a shape, with advice; None if it is one."""

@@ -126,7 +126,7 @@ class Normal(LikelihoodSpec):
 
     @property
     def provides(self) -> Set[str]:  # type: ignore[override]
-        return frozenset({"variance"})
+        return frozenset({"variance", "expectation"})
 
     def build(self, row: tuple[int, ...]) -> Likelihood:
         return NormalLikelihood(self.variance, self.floor, row)

@@ -8,6 +8,7 @@ functions that a textbook gives loses all digits of float32 at counts of some th
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -297,6 +298,7 @@ class Categorical(LikelihoodSpec):
     """
 
     kind: ClassVar[str] = "categorical"
+    provides: ClassVar[Set[str]] = frozenset()  # type: ignore[misc]
     support: ClassVar[str] = "categories"  # type: ignore[misc]
     constant: ClassVar[float] = 0.0
     classes: int | Literal["auto"] = "auto"

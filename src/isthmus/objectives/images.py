@@ -8,6 +8,7 @@ weight of 1 is a weight like the likelihood's. What does not count (missing valu
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,9 @@ _LEAST_SIMILARITY = 1e-2
 
 class ImageTerm(Term):
     """A term that compares images `(rows, channels, height, width)`."""
+
+    needs: ClassVar[Set[str]] = frozenset({"expectation"})  # type: ignore[misc]
+    advice: ClassVar[str] = "drop the term, or use a likelihood whose mean has gradients, such as normal"
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         if len(row) in (2, 3) and min(row[-2:]) >= 2:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -91,6 +91,10 @@ class Mixed(LikelihoodSpec):
     def support(self) -> str:  # type: ignore[override]
         supports = {likelihood.support for _, likelihood in self.parts}
         return supports.pop() if len(supports) == 1 else "mixed"
+
+    @property
+    def provides(self) -> Set[str]:  # type: ignore[override]
+        return frozenset({"expectation"}).intersection(*(likelihood.provides for _, likelihood in self.parts))
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         width = math.prod(row)

@@ -188,8 +188,10 @@ class DecoderGradient(Term):
     """
 
     kind: ClassVar[str] = "decoder_gradient"
-    needs: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
-    advice: ClassVar[str] = "set network.normalisation to layer or null"
+    needs: ClassVar[Set[str]] = frozenset({"independent_rows", "expectation"})  # type: ignore[misc]
+    advice: ClassVar[str] = (
+        "set network.normalisation to layer or null, and use a likelihood whose mean has gradients, such as normal"
+    )
     probes: int = 1
 
     def __post_init__(self) -> None:
