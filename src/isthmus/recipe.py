@@ -181,9 +181,8 @@ class Recipe:
         users += [(network, self.network.needs, self.network.advice), (code, self.code.needs, self.code.advice)]
         for user, needs, advice in users:
             for need in sorted(needs - provided):
-                raise RecipeError(
-                    f"{user} needs {need!r}, which neither {network}, {code} nor the likelihood provides; {advice}"
-                )
+                others = f"neither {network}, {code} nor the likelihood"
+                raise RecipeError(f"{user} needs {need!r}, which {others} provides here; {advice}")
 
     def resolve(self, schema: Schema, rows: int) -> Recipe:
         """Return the recipe with every "auto" answered for data of a schema.

@@ -94,7 +94,7 @@ def test_a_term_on_expected_rows_is_refused_where_their_mean_has_no_gradient() -
             continue
         for likelihood in (Categorical(4), Mixed(((range(5), Normal()), ((5,), Categorical(4))))):
             with pytest.raises(
-                RecipeError, match="needs 'expectation'.*nor the likelihood provides.*mean has gradients"
+                RecipeError, match=r"needs 'expectation'.*nor the likelihood provides.*mean has gradients"
             ):
                 Recipe(objective=Reconstruction(likelihood) + 1.0 * part)
         Recipe(objective=Reconstruction(Normal()) + 1.0 * part)
