@@ -15,7 +15,7 @@ from isthmus import presets
 from isthmus.codes import TopK
 from isthmus.composition import Composition
 from isthmus.networks import Dense, dense, kept
-from isthmus.objectives import Contraction, Objective, Sparsity
+from isthmus.objectives import Objective, Sparsity
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
 from tests.helpers import build, generator, rows
@@ -89,16 +89,31 @@ def test_a_step_through_what_is_kept_has_the_gradients_of_a_dense_step(
         torch.testing.assert_close(found[0][1][name], gradient, msg=name)
 
 
-def test_a_term_that_differentiates_gradients_still_can() -> None:
-    composition = wide(Contraction(), network=Dense(()))
-    forward = composition(Batch(torch.from_numpy(rows(3))))
-    features = composition.network.encode(forward.batch.replace(x=forward.batch.x.requires_grad_()))
-    (slope,) = torch.autograd.grad(features.square().sum(), forward.batch.x, create_graph=True)
-    weight: Any = composition.network.encoder[0].weight
-    (found,) = torch.autograd.grad(slope.square().sum(), weight)
-    x, w, b = forward.batch.x.detach(), weight.detach().requires_grad_(), composition.network.encoder[0].bias.detach()
-    expected = (2 * (x @ w.t() + b) @ w).square().sum()
-    torch.testing.assert_close(found, torch.autograd.grad(expected, w)[0])  # type: ignore[arg-type]
+@pytest.mark.parametrize("features", [2, kept.LEAST_WIDTH])
+def test_a_term_that_differentiates_gradients_still_can(features: int) -> None:
+    """By the rows and by the weights, as the contraction term does, of few features and of all."""
+    x = torch.randn(3, 4, generator=generator(), dtype=torch.float64).requires_grad_()
+    weight = torch.randn(kept.LEAST_WIDTH, 4, generator=generator(1), dtype=torch.float64).requires_grad_()
+    bias = torch.randn(kept.LEAST_WIDTH, generator=generator(2), dtype=torch.float64).requires_grad_()
+    found = []
+    for linear in (kept.linear_for_kept, F.linear):
+        cost = linear(x, weight, bias)[:, :features].square().sum()
+        slopes = torch.autograd.grad(cost, (x, weight, bias), create_graph=True)
+        total = sum(slope.square().sum() for slope in slopes)
+        found.append(torch.autograd.grad(total, (x, weight, bias)))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_a_gradient_that_is_zero_here_may_not_be_beside() -> None:
+    """What is skipped is zero; how it changes is not."""
+    x = torch.randn(3, 4, generator=generator(), dtype=torch.float64)
+    weight = torch.randn(kept.LEAST_WIDTH, 4, generator=generator(1), dtype=torch.float64).requires_grad_()
+    gates = torch.zeros(kept.LEAST_WIDTH, dtype=torch.float64, requires_grad=True)
+    features = kept.linear_for_kept(x, weight, torch.zeros(kept.LEAST_WIDTH, dtype=torch.float64))
+    (slope,) = torch.autograd.grad((gates * features).sum(), weight, create_graph=True)
+    (found,) = torch.autograd.grad(slope.sum(), gates)
+    torch.testing.assert_close(found, x.sum().expand(kept.LEAST_WIDTH))
 
 
 def test_few_latents_closed_latents_and_use_take_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ class _LinearForKept(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         to_x = gradient @ weight if ctx.needs_input_grad[0] else None
-        # A gradient that is asked for with a graph of its own, as by the contraction term, goes the plain way.
+        # With a graph of its own, as the contraction term asks for it, a gradient that is zero may still change.
         if torch.is_grad_enabled() or LEAST_RATIO * int(gradient.count_nonzero()) > gradient.numel():
             return to_x, gradient.t() @ x, gradient.sum(0)
         rows, latents = gradient.nonzero(as_tuple=True)
