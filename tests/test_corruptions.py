@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from isthmus.corruptions import GaussianNoise, HidePatches, Mask, SaltAndPepper
+from isthmus.corruptions import Binarise, GaussianNoise, HidePatches, Mask, SaltAndPepper
+from isthmus.recipe import Recipe
 from isthmus.schema import Batch
-from tests.helpers import PARTS, generator
+from tests.helpers import PARTS, batch_of, build, generator, rows
 
 COUNT = 40_000
 
@@ -28,11 +29,12 @@ def test_the_row_is_left_alone_and_stays_what_is_rebuilt(part: Any, shape: tuple
     before, batch = x.clone(), Batch(x, condition=torch.ones(20, 1))
     out = part(batch, generator(1))
     assert torch.equal(x, before) and out.x.shape == x.shape and not torch.equal(out.x, x)
-    assert out.wanted is x and out.condition is batch.condition
+    redraws = isinstance(part, Binarise)  # what is to be rebuilt is drawn with it
+    assert out.wanted is (out.x if redraws else x) and out.condition is batch.condition
     assert torch.equal(out.x, part(batch, generator(1)).x)
     assert not torch.equal(out.x, part(batch, generator(2)).x)
     target = torch.zeros_like(x)
-    assert part(batch.replace(target=target), generator(1)).wanted is target
+    assert redraws or part(batch.replace(target=target), generator(1)).wanted is target
 
 
 @pytest.mark.parametrize("part", PARTS["corruption"], ids=repr)
@@ -166,3 +168,16 @@ def test_a_chain_applies_its_parts_in_order() -> None:
     assert not (masked_first == 0).any()
     low = masked_first[masked_first < 1.0]
     assert len(low) / COUNT == pytest.approx(0.5, abs=0.02) and low.std().item() == pytest.approx(0.1, rel=0.1)
+
+
+def test_bits_have_the_grey_levels_as_their_probabilities_and_are_what_is_rebuilt() -> None:
+    x = torch.rand(20, generator=generator(3)).expand(4000, 20)
+    seen = Binarise()(Batch(x), generator())
+    assert set(seen.x.unique().tolist()) == {0.0, 1.0}
+    assert (seen.x.mean(0) - x[0]).abs().max() < 0.03
+    assert torch.equal(seen.wanted, seen.x)
+    composition = build(Recipe(corruption=Binarise()), rows())
+    forward = composition(batch_of(rows(50)), corrupt=True, generator=generator())
+    assert torch.equal(forward.batch.wanted, forward.seen.x) and not torch.equal(forward.batch.x, forward.seen.x)
+    expected = composition.likelihood.cost(forward.parameters, forward.seen.x, None)
+    assert torch.equal(forward.reconstruction, expected)

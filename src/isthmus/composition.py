@@ -190,6 +190,8 @@ class Composition(Trainable):
         """
         batch = batch.observed()
         seen = self.corruption(batch, generator) if corrupt and self.corruption is not None else batch
+        if seen.target is not None and seen.target is not batch.wanted:
+            batch = batch.replace(target=seen.target)  # a corruption may draw what is to be rebuilt, too
         code = self.encode(seen, draw)
         samples = code.z.shape[0] if code.z.ndim > code.mean.ndim else 1
         z = code.z.flatten(0, 1) if code.z.ndim > code.mean.ndim else code.z

@@ -114,6 +114,33 @@ class Mask(Corruption):
 
 
 @dataclass(frozen=True)
+class Binarise(Corruption):
+    """Bits drawn with the values in [0, 1] as their probabilities, afresh at every use.
+
+    Unlike other corruptions it also replaces what is to be rebuilt: encoder and likelihood get the same bits. Grey
+    levels outside [0, 1] count as the nearest of both.
+
+    Example:
+        >>> import torch
+        >>> seen = Binarise()(Batch(torch.full((2, 3), 0.5)))
+        >>> bool(((seen.x == 0) | (seen.x == 1)).all()), bool((seen.x == seen.wanted).all())
+        (True, True)
+
+    Paper: Salakhutdinov and Murray, On the Quantitative Analysis of Deep Belief Networks, ICML 2008, whose MNIST
+    protocol it is.
+    """
+
+    kind: ClassVar[str] = "binarise"
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        return (_uniform(x, generator) < x).to(x.dtype)
+
+    def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        seen = super().__call__(batch, generator)
+        return seen.replace(target=seen.x)
+
+
+@dataclass(frozen=True)
 class SaltAndPepper(Corruption):
     """Set a share of the values to the lowest (pepper) or the highest (salt), with equal odds.
 
@@ -288,6 +315,7 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "gaussian_noise": GaussianNoise,
     "mask": Mask,
     "salt_and_pepper": SaltAndPepper,
+    "binarise": Binarise,
     "hide_patches": HidePatches,
     "chain": Chain,
 }

@@ -1,0 +1,1 @@
+"""Figures of papers, each beside the one obtained here, one command each."""
