@@ -118,6 +118,20 @@ def test_only_a_training_step_moves_the_codebook() -> None:
     assert not any(torch.equal(value, before[name]) for name, value in code.state_dict().items())
 
 
+def test_equal_rows_take_equal_entries_where_narrow_products_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for kernels that add up narrow products in another order in every fourth row."""
+    exact = torch.bmm
+
+    def bmm(a: Tensor, b: Tensor) -> Tensor:
+        wobble = 1e-3 * (torch.arange(a.shape[1]) % 4 == 0)[:, None] * torch.arange(b.shape[2])
+        return exact(a, b) + (wobble if b.shape[2] < 16 else 0.0)
+
+    code = built(VectorQuantised(2, 2)).eval()
+    code.codebook = torch.tensor([[[-1.0, 0.0], [1.0, 0.0]]])
+    monkeypatch.setattr(torch, "bmm", bmm)
+    assert (code(torch.tensor([[-1e-4, 0.0]]).repeat(9, 1)).indices == 0).all()
+
+
 def far_away(spec: VectorQuantised) -> VectorQuantisedCode:
     """Return a code all of whose entries but one are far from any feature."""
     code: VectorQuantisedCode = built(spec).train()
