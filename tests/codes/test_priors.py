@@ -207,14 +207,24 @@ def test_a_layer_scales_within_bounds() -> None:
     assert layer(normal(3, 4))[1].abs().max() <= 2 * 2.0 + 1e-9
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_a_flow_scores_rows_alike_wherever_they_stand(training: bool) -> None:
-    flow = CouplingFlow(3, 4, 32).train(training)
+def test_outside_training_a_flow_scores_equal_rows_alike_where_narrow_products_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stands for kernels that add up narrow products in another order in every fourth row."""
+    exact = torch.nn.functional.linear
+
+    def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        wobble = 1e-6 * (torch.arange(len(x)) % 4 == 0) if len(weight) < 16 else torch.zeros(len(x))
+        return exact(x, weight, bias) + wobble[:, None]
+
+    flow = CouplingFlow(3, 4, 8)
     z = torch.randn(1, 3, generator=generator()).repeat(37, 1)
+    expected = flow.eval()(z)[0]
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
     noise, log_determinant = flow(z)
-    if not training:
-        assert (noise == noise[0]).all() and (log_determinant == log_determinant[0]).all()
-    torch.testing.assert_close(noise, flow.train()(z)[0])
+    assert (noise == noise[0]).all() and (log_determinant == log_determinant[0]).all()
+    torch.testing.assert_close(noise, expected)
+    assert not (flow.train()(z)[0] == noise[0]).all()
 
 
 def test_a_flow_needs_two_latents() -> None:

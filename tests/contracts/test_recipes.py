@@ -33,6 +33,7 @@ from tests.helpers import (
     build,
     draw,
     generator,
+    needs_rate,
     random_recipes,
     recipe_around,
     rows,
@@ -269,6 +270,9 @@ def test_loss_falls(case: str) -> None:
     recipe = CASES[case].replace(
         {"training.epochs": 40, "training.validation_fraction": 0.25, "training.learning_rate": 0.01}
     )
+    if needs_rate(recipe.code):
+        # A prior that learns can start where nothing is left to gain: at codes that carry nothing.
+        recipe = recipe.replace({"objective.rate.weight": 0.01})
     history = Autoencoder(recipe).fit(data_for(case)).history_
     losses = history["validation/total"]  # under the final weights, so epochs compare
     assert len(losses) == 40
@@ -302,7 +306,8 @@ def test_several_samples_of_a_latent_are_independent_and_agree_with_one(case: st
     batch = batch_of(data_for(case, 8))
     many = composition(batch, draw(6)).code
     if "kl" in CASES[case].code.provides:
-        assert len({tuple(z.flatten().tolist()) for z in many.z}) == 6
+        distinct = len({tuple(z.flatten().tolist()) for z in many.z})
+        assert distinct == 6 if many.indices is None else distinct > 1  # classes may well fall alike
     else:
         assert (many.z == many.mean).all()
     one = composition(batch, draw(1))
