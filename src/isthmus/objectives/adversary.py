@@ -96,7 +96,10 @@ def _verdict(logits: Tensor) -> Tensor:
 
 
 def _told_apart(critic: Critic, real: Tensor, made: Tensor, r1: float) -> Tensor:
-    """Return the critic's loss, of which nothing reaches the rows: cross-entropy, and the slope's penalty at real rows."""
+    """Return the critic's loss: cross-entropy on both kinds, and the penalty on its slope at real rows.
+
+    No gradient reaches what made the rows.
+    """
     real = real.detach().requires_grad_()
     logits = critic(real)
     loss = F.softplus(-logits).mean() + F.softplus(critic(made.detach())).mean()
