@@ -652,12 +652,12 @@ def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight 
     return _recipe(Gaussian(latent_dim), *terms, settings=settings, likelihood="auto_density", own=own)
 
 
-def aae(latent_dim: LatentDim = "auto", weight: Weight = 0.1, **settings: Any) -> Recipe:
+def aae(latent_dim: LatentDim = "auto", weight: Weight = 1.0, **settings: Any) -> Recipe:
     """Return the adversarial autoencoder: a critic tells its codes from N(0, I) until it no longer can. For samples.
 
     Example:
-        >>> aae(weight=1.0).objective.weights(1.0)
-        {'latent_adversary': 1.0}
+        >>> aae(weight=0.1).objective.weights(1.0)
+        {'latent_adversary': 0.1}
 
     Paper: Makhzani et al., Adversarial Autoencoders, 2016, https://arxiv.org/abs/1511.05644.
     """

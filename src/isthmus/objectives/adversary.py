@@ -96,7 +96,10 @@ def _verdict(logits: Tensor) -> Tensor:
 
 
 def _told_apart(critic: Critic, real: Tensor, made: Tensor, r1: float) -> Tensor:
-    """Return the critic's loss: cross-entropy on both kinds, and the penalty on its slope at real rows."""
+    """Return the critic's loss: cross-entropy on both kinds, and the penalty on its slope at real rows.
+
+    No gradient reaches what made the rows.
+    """
     real = real.detach().requires_grad_()
     logits = critic(real)
     loss = F.softplus(-logits).mean() + F.softplus(critic(made.detach())).mean()
@@ -158,7 +161,7 @@ class LatentAdversaryTerm(OwningTerm):
         return _verdict(self.critic(z.reshape(-1, *z.shape[-axes:]))).view(rows)
 
     def own_loss(self, forward: Forward) -> Tensor:
-        z = forward.code.z.detach()
+        z = forward.code.z
         z = z.reshape(-1, *z.shape[-forward.code.mean.ndim + 1 :])
         return _told_apart(self.critic, standard_normal(z), z, self.r1)
 

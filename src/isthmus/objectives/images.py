@@ -65,15 +65,21 @@ def _values(x: Tensor) -> int:
     return x[0].numel()
 
 
+def _averages(length: int, size: int, like: Tensor) -> Tensor:
+    """Return the matrix `(windows, length)` of Gaussian averages over all windows of a size."""
+    first = torch.arange(length - size + 1, device=like.device).unsqueeze(1)
+    place = torch.arange(length, device=like.device) - first
+    centred = (place - (size - 1) / 2).to(like.dtype)
+    weight = torch.exp(-0.5 * (centred / _WIDTH).square()) * ((place >= 0) & (place < size))
+    return weight / weight.sum(1, keepdim=True)
+
+
 def _smooth(x: Tensor, window: int) -> Tensor:
     """Return Gaussian averages over windows that lie within the images."""
-    size = min(window, *x.shape[-2:])
-    place = torch.arange(size, dtype=x.dtype, device=x.device) - (size - 1) / 2
-    weight = torch.exp(-0.5 * (place / _WIDTH).square())
-    weight = weight / weight.sum()
-    planes = x.flatten(0, 1).unsqueeze(1)
-    planes = F.conv2d(F.conv2d(planes, weight.view(1, 1, -1, 1)), weight.view(1, 1, 1, -1))
-    return planes.view(*x.shape[:2], *planes.shape[-2:])
+    height, width = x.shape[-2:]
+    size = min(window, height, width)
+    # Two products of matrices: on a CPU many times faster than a convolution of single planes.
+    return _averages(height, size, x) @ x @ _averages(width, size, x).t()
 
 
 def _similarity(made: Tensor, wanted: Tensor, window: int, value_range: float) -> tuple[Tensor, Tensor]:
