@@ -36,16 +36,19 @@ DRAWS = 5000
 PUBLISHED = {"VAE": "-86.76; later -86.35", "IWAE": "-84.78; later -84.32"}
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 Decode = Callable[[Tensor], Tensor]
+Sides = tuple[Encode, Decode]
 
 
 def binarised(images: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
     """Return one draw of bits."""
     draw = np.random.default_rng(seed).random(images.shape, dtype=np.float32)
-    return (draw < images / np.float32(255)).astype(np.float32)
+    bits: np.ndarray[Any, Any] = (draw < images / np.float32(255)).astype(np.float32)
+    return bits
 
 
-def log_likelihood(encode: Encode, decode: Decode, x: Tensor, draws: int = DRAWS, at_a_time: int = 250) -> float:
+def log_likelihood(sides: Sides, x: Tensor, draws: int = DRAWS, at_a_time: int = 250) -> float:
     """Return the importance-sampled log-likelihood, averaged over rows, in nats."""
+    encode, decode = sides
     generator = torch.Generator().manual_seed(0)
     total = 0.0
     with torch.no_grad():
@@ -65,7 +68,7 @@ def log_likelihood(encode: Encode, decode: Decode, x: Tensor, draws: int = DRAWS
     return total / len(x)
 
 
-def by_isthmus(kind: str, samples: int, x: np.ndarray[Any, Any], epochs: int, *, fresh: bool) -> tuple[Any, float]:
+def by_isthmus(kind: str, samples: int, x: np.ndarray[Any, Any], epochs: int, *, fresh: bool) -> tuple[Sides, float]:
     """Train and return (encode, decode), and the seconds that took."""
     settings: dict[str, Any] = {"latent_dim": LATENTS, "hidden_dims": (HIDDEN, HIDDEN), "activation": "tanh"}
     settings |= {"epochs": epochs, "batch_size": BATCH, "validation_fraction": 0.0, "threads": 1, "learning_rate": 2e-3}
@@ -89,7 +92,7 @@ def by_isthmus(kind: str, samples: int, x: np.ndarray[Any, Any], epochs: int, *,
     return (encode, decode), seconds
 
 
-def by_pythae(kind: str, samples: int, x: np.ndarray[Any, Any], seconds: float) -> tuple[Any, float, int]:
+def by_pythae(kind: str, samples: int, x: np.ndarray[Any, Any], seconds: float) -> tuple[Sides, float, int]:
     """Train pythae's model for so many seconds and return (encode, decode), the seconds and the epochs."""
     from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -179,14 +182,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         for fresh, x, name in ((False, fixed, "one draw of bits"), (True, grey, "bits afresh")):
             sides, seconds = by_isthmus(kind, options.samples, x, epochs, fresh=fresh)
             budget = budget or seconds
-            found = log_likelihood(*sides, test)
+            found = log_likelihood(sides, test)
             rows.append(
                 [f"{kind}, isthmus, {name}", PUBLISHED[kind], f"{found:.2f}", f"{epochs}", f"{seconds / 60:.1f}"]
             )
             print(rows[-1], flush=True)
         if not options.skip_pythae:
             sides, seconds, epochs = by_pythae(kind, options.samples, fixed, budget)
-            found = log_likelihood(*sides, test)
+            found = log_likelihood(sides, test)
             rows.append(
                 [
                     f"{kind}, pythae, one draw of bits",
