@@ -41,12 +41,14 @@ class Window:
         return padding, (reach[0], reach[1])
 
     def down(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the smaller maps `(rows, outputs, *small)`."""
         padding, (below, right) = self._margins()
         if below > 0 or right > 0:
             x = F.pad(x, (0, max(0, right), 0, max(0, below)))
         return F.conv2d(x, weight, bias, self.stride, padding)
 
     def up(self, y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the larger maps `(rows, inputs, *size)` by the transpose of `down`."""
         padding, (below, right) = self._margins()
         missing = (max(0, -below), max(0, -right))
         x = F.conv_transpose2d(y, weight, bias, self.stride, padding, missing)
@@ -60,6 +62,7 @@ class Enlarging:
     window: Window
 
     def up(self, y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return maps of the window's size: each value repeated, then a convolution."""
         height, width = self.window.size
         x = F.interpolate(y, scale_factor=float(self.window.stride))[..., :height, :width]
         return Window(self.window.kernel, 1, self.window.size).down(x, weight, bias)
@@ -72,9 +75,11 @@ class Whole:
     maps: tuple[int, int, int]
 
     def down(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return features `(rows, features)` of whole maps."""
         return linear(x.flatten(1), weight, bias, False)
 
     def up(self, y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return whole maps by the transpose of `down`."""
         return linear(y, weight.t(), bias, False).view(-1, *self.maps)
 
 
