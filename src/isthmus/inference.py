@@ -185,14 +185,13 @@ class Inference:
         return out
 
     def kl_per_latent(self, values: np.ndarray[Any, Any], condition: Any = None) -> Doubles:
-        """Return each latent's KL averaged over rows, `(width,)`, in nats."""
-        total = np.zeros(self.width)
-        for code, real in self.encode(values, condition):
-            kl = code.quantities["kl"].flatten(1)
-            if kl.shape[1] != self.width:
-                raise RecipeError("the prior of this code is joint: its KL is one number for a row, not one a latent")
-            total += kl[:real].double().sum(0).cpu().numpy()
-        return total / len(values)
+        """Return each latent's KL averaged over rows, in nats; a categorical code has one for each variable."""
+        sums = [
+            code.quantities["kl"].flatten(1)[:real].double().sum(0).cpu().numpy()
+            for code, real in self.encode(values, condition)
+        ]
+        average: Doubles = np.sum(sums, 0) / len(values)
+        return average
 
 
 def _pad(rows: Tensor) -> Tensor:
