@@ -373,6 +373,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def corrupt(self, X: Any, *, random_state: int = 0) -> Floats:
         """Return the rows as the encoder saw them in training: corrupted, in the units of X.
 
+        What a corruption hides (`hide_patches`) is NaN for a model that masks missing values.
+
         Raises:
             RecipeError: if the recipe has no corruption.
         """
@@ -383,7 +385,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.recipe_.corruption is None:
             raise RecipeError("this recipe has no corruption; try presets.denoising")
         batch = to_batch(values, self.scaling_, None, torch.device("cpu"))
-        return self.scaling_.inverse(self.recipe_.corruption(batch, generator).x.numpy(), self.schema_.float_dtype)
+        seen = self.recipe_.corruption(batch, generator)
+        rows = self.scaling_.inverse(seen.x.numpy(), self.schema_.float_dtype)
+        if seen.mask is not None and self.recipe_.missing == "mask":
+            rows[~seen.mask.numpy()] = np.nan
+        return rows
 
     # ---- on disk -----------------------------------------------------------------------------------------------
 

@@ -110,6 +110,8 @@ def cleaned(subject: Subject, studies: Sequence[Study], noise: float | None) -> 
 
 def _cleaning(subject: Subject, studies: Sequence[Study], noisy: Array, by_hand: bool) -> Section:
     results = {studied.name: studied.model.reconstruct(noisy) for studied in studies}
+    # What was hidden is drawn in the middle of the range, so that it is not taken for a value.
+    noisy = np.where(np.isnan(noisy), (subject.values.min() + subject.values.max()) / 2, noisy)
     scaling = studies[0].model.scaling_
     clean = scaling.forward(subject.values)
 
