@@ -1,0 +1,55 @@
+"""How a preset's keyword arguments become a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from isthmus.codec import AXES, decode_part
+from isthmus.codes import CodeSpec
+from isthmus.corruptions import Corruption
+from isthmus.errors import RecipeError, unknown_name
+from isthmus.networks import NetworkSpec
+from isthmus.objectives import LIKELIHOODS, LikelihoodSpec, Objective, Term, WeightedTerm
+from isthmus.recipe import Recipe, Training
+
+LatentDim = int | Literal["auto"]
+LikelihoodChoice = LikelihoodSpec | Literal["auto_error", "auto_density"]
+
+
+_TRAINING = [field.name for field in dataclasses.fields(Training)]
+
+
+def assemble(
+    code: CodeSpec,
+    *terms: Term | WeightedTerm,
+    settings: dict[str, Any],
+    likelihood: LikelihoodChoice = "auto_error",
+    corruption: Corruption | None = None,
+    own: tuple[str, ...] = (),
+    network: str | NetworkSpec = "dense",
+) -> Recipe:
+    """Deal the keyword arguments of a preset to the parts they belong to."""
+    network = settings.get("network", network)
+    chosen_network: Any = decode_part("network", AXES["network"], network)
+    of_network = [field.name for field in dataclasses.fields(chosen_network)]
+    for name in settings:
+        if name not in (*of_network, *_TRAINING, "network", "preprocessing", "likelihood"):
+            valid = ["latent_dim", *own, "network", *of_network, *_TRAINING, "preprocessing", "likelihood"]
+            raise RecipeError(unknown_name("setting", name, valid))
+    chosen = settings.get("likelihood", likelihood)
+    if isinstance(chosen, str) and chosen in LIKELIHOODS:
+        chosen = LIKELIHOODS[chosen]()
+    objective = Objective(chosen)
+    for term in terms:
+        objective = objective + term
+    return Recipe(
+        network=dataclasses.replace(
+            chosen_network, **{name: settings[name] for name in of_network if name in settings}
+        ),
+        code=code,
+        corruption=corruption,
+        objective=objective,
+        preprocessing=settings.get("preprocessing", "auto"),
+        training=Training(**{name: settings[name] for name in _TRAINING if name in settings}),
+    )
