@@ -73,7 +73,7 @@ RECIPES: dict[str, Wrong] = {
     "no preset at all": (
         lambda: presets.get("xyz"),
         RecipeError,
-        "The presets are: autoencoder, beta_vae, contractive",
+        "The presets are: aae, autoencoder, batch_top_k",
     ),
     "recipe of another type": (
         lambda: Autoencoder(5).fit(X),
@@ -328,7 +328,7 @@ RECIPES: dict[str, Wrong] = {
     "json without a kind": (
         lambda: Recipe.from_dict({"code": {"latent_dim": 3}}),
         RecipeError,
-        "code: there is no kind None. The kinds are: deterministic",
+        "code: there is no kind None. The kinds are: batch_top_k",
     ),
     "terms of json": (
         lambda: Recipe.from_dict({"objective": {"terms": "rate"}}),

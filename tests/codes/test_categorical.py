@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from isthmus import Autoencoder, presets
-from isthmus.codes import Categorical, CategoricalCode
+from isthmus.codes import CategoricalCode, GumbelSoftmax
 from isthmus.codes.base import Draw, row_keys
 from isthmus.objectives import Rate
 from tests.helpers import Latents, draw, forward_of, generator
 
 
-def built(spec: Categorical) -> CategoricalCode:
+def built(spec: GumbelSoftmax) -> CategoricalCode:
     return spec.build()
 
 
@@ -35,7 +35,7 @@ def logits(seed: int = 0, *positions: int) -> tuple[Tensor, Tensor]:
 def test_draws_fall_on_classes_by_their_probabilities(keys: bool, positions: tuple[int, ...]) -> None:
     count = 20_000
     h, p = logits(0, *positions)
-    code = built(Categorical(8, 4)).eval()
+    code = built(GumbelSoftmax(8, 4)).eval()
     z = code(h, Draw(count, generator(), row_keys(h) if keys else None)).z
     assert z.shape == (count, *h.shape) and set(z.unique().tolist()) == {0.0, 1.0}
     found = z.unflatten(2, (2, 4))
@@ -46,7 +46,7 @@ def test_draws_fall_on_classes_by_their_probabilities(keys: bool, positions: tup
 def test_low_temperatures_are_nearly_one_hot_and_high_ones_even() -> None:
     h, _ = logits()
     for temperature, least, most in [(0.01, 0.97, 1.0), (100.0, 0.25, 0.29)]:
-        code = built(Categorical(8, 4, temperature, temperature)).train()
+        code = built(GumbelSoftmax(8, 4, temperature, temperature)).train()
         z = code(h, draw(500)).z.unflatten(2, (2, 4))
         torch.testing.assert_close(z.sum(3), torch.ones(500, 3, 2))
         assert least <= z.amax(3).mean() <= most
@@ -54,11 +54,11 @@ def test_low_temperatures_are_nearly_one_hot_and_high_ones_even() -> None:
 
 def test_the_relaxation_is_the_softmax_of_noisy_logits() -> None:
     h, p = logits()
-    code = built(Categorical(8, 4, 0.7, 0.7)).train()
+    code = built(GumbelSoftmax(8, 4, 0.7, 0.7)).train()
     noise = Draw(5, generator(3)).gumbel(p)
     expected = ((p.log() + noise) / 0.7).softmax(3).flatten(2, 3)
     torch.testing.assert_close(code(h, draw(5, seed=3)).z, expected)
-    hard = built(Categorical(8, 4, 0.7, 0.7, hard=True)).train()
+    hard = built(GumbelSoftmax(8, 4, 0.7, 0.7, hard=True)).train()
     one_hot = hard(h, draw(5, seed=3)).z
     assert torch.equal(one_hot.unflatten(2, (2, 4)).argmax(3), expected.unflatten(2, (2, 4)).argmax(3))
     assert set(one_hot.unique().tolist()) == {0.0, 1.0}
@@ -71,7 +71,7 @@ def test_the_relaxation_is_the_softmax_of_noisy_logits() -> None:
 
 
 def test_the_temperature_falls_from_the_first_to_the_last() -> None:
-    code = built(Categorical(8, 4, 2.0, 0.5))
+    code = built(GumbelSoftmax(8, 4, 2.0, 0.5))
     found = []
     for progress in (0.0, 0.5, 1.0):
         code.progress = progress
@@ -82,7 +82,7 @@ def test_the_temperature_falls_from_the_first_to_the_last() -> None:
 def test_the_deterministic_latent_is_the_likeliest_class() -> None:
     h, p = logits(1, 3)
     h.requires_grad_()
-    output = built(Categorical(8, 4)).eval()(h)
+    output = built(GumbelSoftmax(8, 4)).eval()(h)
     expected = torch.zeros_like(p).scatter_(2, p.argmax(2, keepdim=True), 1.0).flatten(1, 2)
     assert torch.equal(output.z, expected) and torch.equal(output.mean, expected)
     assert torch.equal(output.indices, p.argmax(2)) and output.indices.shape == (3, 2, 3)
@@ -95,20 +95,20 @@ def test_the_deterministic_latent_is_the_likeliest_class() -> None:
 
 def test_categorical_kl_is_that_to_the_uniform_prior() -> None:
     h, p = logits(2, 3)
-    kl = built(Categorical(8, 4))(h).quantities["kl"]
+    kl = built(GumbelSoftmax(8, 4))(h).quantities["kl"]
     uniform = torch.distributions.Categorical(torch.ones(4))
     expected = torch.distributions.kl_divergence(torch.distributions.Categorical(p.movedim(2, -1)), uniform)
     torch.testing.assert_close(kl, expected)
     assert kl.shape == (3, 2, 3)
-    torch.testing.assert_close(built(Categorical(8, 4))(torch.zeros(1, 8)).quantities["kl"], torch.zeros(1, 2))
-    certain = built(Categorical(4, 4))(torch.tensor([[1e4, 0.0, 0.0, 0.0]])).quantities["kl"]
+    torch.testing.assert_close(built(GumbelSoftmax(8, 4))(torch.zeros(1, 8)).quantities["kl"], torch.zeros(1, 2))
+    certain = built(GumbelSoftmax(4, 4))(torch.tensor([[1e4, 0.0, 0.0, 0.0]])).quantities["kl"]
     assert certain.item() == pytest.approx(math.log(4.0))
     rate = Rate()(forward_of(Latents(h, quantities={"kl": kl})))
     torch.testing.assert_close(rate, kl.sum((1, 2)))
 
 
 def test_categorical_prior_is_uniform() -> None:
-    z = built(Categorical(6, 3)).prior((5000, 6, 2), generator())
+    z = built(GumbelSoftmax(6, 3)).prior((5000, 6, 2), generator())
     assert z.shape == (5000, 6, 2)
     one_hot = z.unflatten(1, (2, 3))
     assert (one_hot.sum(2) == 1).all()
@@ -116,8 +116,8 @@ def test_categorical_prior_is_uniform() -> None:
 
 
 def test_latent_width_is_a_multiple_of_the_classes() -> None:
-    assert "a multiple of code.classes (10), got 7; try 10" in (Categorical(7).misfit((9,)) or "")
-    assert Categorical("auto", 5).resolve((28, 28), 100).latent_dim == 160
+    assert "a multiple of code.classes (10), got 7; try 10" in (GumbelSoftmax(7).misfit((9,)) or "")
+    assert GumbelSoftmax("auto", 5).resolve((28, 28), 100).latent_dim == 160
 
 
 def test_gumbel_noise_is_gumbel_and_follows_the_row() -> None:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from isthmus import Autoencoder, Recipe, presets
-from isthmus.codes import BatchTopK, Categorical, Deterministic, Gaussian, VampPrior, VectorQuantised
+from isthmus.codes import BatchTopK, Deterministic, Gaussian, GumbelSoftmax, VampPrior, VectorQuantised
 from isthmus.composition import Composition
 from isthmus.corruptions import Mask
 from isthmus.errors import ArtifactError
@@ -66,7 +66,7 @@ RECIPES = {
         training=training(),
     ),
     "annealed temperature": Recipe(
-        Dense((9,)), Categorical(6, 3), objective=Objective("auto_density") + 0.1 * Rate(), training=training()
+        Dense((9,)), GumbelSoftmax(6, 3), objective=Objective("auto_density") + 0.1 * Rate(), training=training()
     ),
     "learned prior": Recipe(
         Dense((9,)),

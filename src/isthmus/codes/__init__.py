@@ -1,7 +1,7 @@
 """Codes: what passes the bottleneck."""
 
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Density, Draw, row_keys
-from isthmus.codes.categorical import Categorical, CategoricalCode
+from isthmus.codes.categorical import CategoricalCode, GumbelSoftmax
 from isthmus.codes.densities import DiagonalNormal, FullNormal, Posterior, StandardNormal
 from isthmus.codes.deterministic import LATENT_ACTIVATIONS, Deterministic, DeterministicCode
 from isthmus.codes.gates import Gated, GatedCode, JumpReLU, JumpReLUCode
@@ -28,7 +28,7 @@ CODES: dict[str, type[CodeSpec]] = {
     "gated": Gated,
     "vector_quantised": VectorQuantised,
     "fsq": FSQ,
-    "categorical": Categorical,
+    "categorical": GumbelSoftmax,
 }
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "PRIORS",
     "BatchTopK",
     "BatchTopKCode",
-    "Categorical",
     "CategoricalCode",
     "Code",
     "CodeOutput",
@@ -56,6 +55,7 @@ __all__ = [
     "GatedCode",
     "Gaussian",
     "GaussianCode",
+    "GumbelSoftmax",
     "JumpReLU",
     "JumpReLUCode",
     "LaplacePrior",

@@ -17,7 +17,7 @@ from isthmus.errors import check_choice, check_integer, check_number, explain
 
 
 @dataclass(frozen=True)
-class Categorical(CodeSpec):
+class GumbelSoftmax(CodeSpec):
     """Categorical variables, relaxed in training by the Gumbel-softmax: variable v has the logits ``h_v``.
 
     In training ``z_v = softmax((h_v + g) / temperature)`` with Gumbel noise g, which has a gradient and comes near a
@@ -39,7 +39,7 @@ class Categorical(CodeSpec):
         RecipeError: for a value out of range.
 
     Example:
-        >>> code = Categorical(latent_dim=6, classes=3).build().eval()
+        >>> code = GumbelSoftmax(latent_dim=6, classes=3).build().eval()
         >>> code(torch.tensor([[0.0, 2.0, 1.0, 5.0, 0.0, 0.0]])).z.tolist()
         [[0.0, 1.0, 0.0, 1.0, 0.0, 0.0]]
 
@@ -87,9 +87,9 @@ class Categorical(CodeSpec):
 
 
 class CategoricalCode(Code):
-    """The code that `Categorical` describes."""
+    """The code that `GumbelSoftmax` describes."""
 
-    def __init__(self, spec: Categorical) -> None:
+    def __init__(self, spec: GumbelSoftmax) -> None:
         super().__init__()
         self.latent_dim = int(spec.latent_dim)
         self.classes = spec.classes

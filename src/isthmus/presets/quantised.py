@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from isthmus.codes import FSQ, Categorical, VectorQuantised
+from isthmus.codes import FSQ, GumbelSoftmax, VectorQuantised
 from isthmus.objectives import Commitment, Rate, Weight, WeightedTerm
 from isthmus.presets.base import LatentDim, assemble
 from isthmus.recipe import Recipe
@@ -26,7 +26,7 @@ def categorical_vae(latent_dim: LatentDim = "auto", classes: int = 10, **setting
     https://arxiv.org/abs/1611.01144; Maddison et al., The Concrete Distribution, ICLR 2017,
     https://arxiv.org/abs/1611.00712.
     """
-    code = Categorical(latent_dim, classes)
+    code = GumbelSoftmax(latent_dim, classes)
     return assemble(code, Rate(), settings=settings, likelihood="auto_density", own=("classes",))
 
 
