@@ -206,7 +206,7 @@ RECIPES: dict[str, Wrong] = {
     "network of another part": (
         lambda: Recipe(network=Gaussian(2)),
         RecipeError,
-        r"network: expected a NetworkSpec, got Gaussian\(latent_dim=2\)",
+        r"network: expected a NetworkSpec, got Gaussian\(latent_dim=2",
     ),
     "class instead of a part": (lambda: Recipe(code=Gaussian), RecipeError, "code: expected a CodeSpec, got <class"),
     "likelihood as objective": (
