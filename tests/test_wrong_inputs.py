@@ -521,7 +521,7 @@ USE: dict[str, tuple[str, Callable[[Autoencoder], Any], type[Exception], str]] =
         "plain",
         lambda m: m.transform(X, condition=np.ones((60, 2))),
         DataError,
-        "expected a condition of 0 values a row, got 2",
+        "expected no condition, since fit was given none",
     ),
     "samples without their condition": (
         "told",

@@ -48,6 +48,12 @@ def as_condition(condition: Any, rows: int, labels: tuple[Label, ...] | None, wi
         if width:
             raise DataError(explain(f"a condition of {width} values a row{_examples(labels)}", "0", _ADVICE))
         return None
+    if not width:
+        raise DataError(
+            explain(
+                "no condition, since fit was given none (0 values a row)", "one", "leaving it out, or another model"
+            )
+        )
     if labels is not None:
         return _one_hot(condition, rows, labels)
     values = as_rows(condition).values

@@ -8,43 +8,14 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from isthmus import load
-from isthmus.interface import cli
-
-
-@dataclass
-class Result:
-    status: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command in this process: starting one for each of these cases would take minutes."""
-    monkeypatch.setenv("COLUMNS", "300")  # messages are not broken into lines
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        return Result(int(stopped.value.code or 0), printed.out, printed.err)
-
-    return run
-
+from isthmus.presets import GROUPS, PRESETS
+from tests.interface.conftest import Command
 
 SMALL = ("--quiet", "--set", "network.hidden_dims=[16]", "--set", "training.epochs=2", "--set", "code.latent_dim=3")
 
@@ -249,11 +220,22 @@ def test_a_printed_recipe_can_be_edited_and_used(place: Path, isthmus: Command, 
     assert saved["training"]["seed"] == 3
 
 
-def test_recipes_lists_every_preset(isthmus: Command) -> None:
-    from isthmus.presets import PRESETS
-
-    assert list(json.loads(isthmus("recipes", "--json").out)) == list(PRESETS)
-    assert all(name in isthmus("recipes").out for name in PRESETS)
+def test_recipes_lists_every_preset_under_its_group(isthmus: Command) -> None:
+    facts = json.loads(isthmus("recipes", "--json").out)
+    assert list(facts) == list(PRESETS)
+    assert facts["vae"] == {
+        "purpose": "The variational autoencoder: the evidence lower bound. For samples, scores and smooth maps.",
+        "group": "Samples and scores",
+        "paper": "Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114.",
+    }
+    assert all(set(fact) == {"purpose", "group", "paper"} and all(fact.values()) for fact in facts.values())
+    listed = isthmus("recipes").out
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    heads = [line for line in listed.splitlines() if line and not line.startswith((" ", "`"))]
+    assert heads == list(GROUPS)
+    assert re.findall(r"^  (\w+)", listed, re.M) == list(PRESETS)
+    for group, part in zip(heads, re.split(r"\n\n", listed), strict=False):
+        assert re.findall(r"^  (\w+)", part, re.M) == [preset.__name__ for preset in GROUPS[group]]
 
 
 def test_overwrite_replaces_a_model(place: Path, isthmus: Command, tmp_path: Path) -> None:

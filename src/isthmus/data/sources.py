@@ -157,7 +157,11 @@ def read(path: str | Path, drop: tuple[str, ...] = (), *, missing: bool = False)
     Raises:
         DataError: if it is missing, empty, damaged, or of another kind.
     """
-    loaded = _load(path)
+    return rows_of(load_file(path), path, drop, missing=missing)
+
+
+def rows_of(loaded: Any, path: str | Path, drop: tuple[str, ...] = (), *, missing: bool = False) -> Rows:
+    """Return the rows of what `load_file` returned, without some columns; see `read`."""
     if not isinstance(loaded, pa.Table):
         if drop:
             raise DataError(f"--drop {drop[0]}: " + explain("a table with columns", f"{str(path)!r}", "no --drop"))
@@ -165,7 +169,37 @@ def read(path: str | Path, drop: tuple[str, ...] = (), *, missing: bool = False)
     for name in drop:
         if name not in loaded.column_names:
             raise DataError("--drop: " + unknown_name("column", name, loaded.column_names))
-    return _from_frame(nw.from_native(loaded.drop_columns(list(drop)), eager_only=True), missing=missing)
+    left = loaded.drop_columns(list(dict.fromkeys(drop)))
+    for place, field in enumerate(left.schema):
+        if pa.types.is_null(field.type):  # a column without a single value has no type
+            left = left.set_column(place, field.name, left[field.name].cast(pa.float64()))
+    return _from_frame(nw.from_native(left, eager_only=True), missing=missing)
+
+
+def column_of(table: pa.Table, name: str, *, missing: bool = False) -> Array:
+    """Return a column of a table `(rows,)`: numbers or texts, and unless `missing` one in each row."""
+    values = table[name].to_pylist()
+    holes = sum(value is None or value == "" for value in values)
+    if holes and not missing:
+        got = f"{holes} row(s) without one"
+        raise DataError(
+            f"column {name!r}: " + explain("a value in each row", got, "filling them, or dropping those rows")
+        )
+    return np.asarray(values)
+
+
+def read_condition(path: str | Path) -> Array:
+    """Read what a conditional model is told: labels or numbers `(rows,)`, or numbers `(rows, values)`.
+
+    Raises:
+        DataError: as `read`, and for a label that is missing.
+    """
+    loaded = load_file(path)
+    if not isinstance(loaded, pa.Table):
+        return np.asarray(loaded)
+    if loaded.num_columns == 1:
+        return column_of(loaded, loaded.column_names[0])
+    return rows_of(loaded, path).values
 
 
 def read_labels(path: str | Path, column: str | None = None) -> Array:
@@ -174,7 +208,7 @@ def read_labels(path: str | Path, column: str | None = None) -> Array:
     Raises:
         DataError: as `read`, and if there is more than one column to choose from.
     """
-    loaded = _load(path)
+    loaded = load_file(path)
     if isinstance(loaded, pa.Table):
         if column is None and loaded.num_columns != 1:
             raise DataError(
@@ -192,7 +226,7 @@ def read_labels(path: str | Path, column: str | None = None) -> Array:
     return labels
 
 
-def _load(path: str | Path) -> Any:
+def load_file(path: str | Path) -> Any:
     """Return what a file holds: an array, or an Arrow table."""
     file, key = Path(str(path)), ""
     if not file.exists():
