@@ -67,7 +67,7 @@ class Trainable(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, batch: Batch, draw: Draw | None = None) -> CodeOutput:
-        """Return the code's output, on which active units are counted."""
+        """Return the code's output, on which its health is measured."""
 
     def set_progress(self, progress: float, opening: float = 0.0) -> None:
         """Tell the parts where training is."""

@@ -22,10 +22,13 @@ from isthmus.data.preprocess import SCALINGS, Scaling
 from isthmus.data.sources import Rows, as_rows
 from isthmus.errors import CollapseWarning, DataError, RecipeError, check_integer, explain, unknown_name
 from isthmus.inference import Doubles, Floats, Inference, to_batch
+from isthmus.metrics import advice
+from isthmus.metrics.health import Health
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
 from isthmus.training import CheckpointStore, History, choose_progress, pretrain, runtime, train
+from isthmus.training.health import as_metrics, final_health
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -177,7 +180,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             store=store,
             resume=resume_from is not None,
         )
-        _warn_of_collapse(history, recipe)
+        health = final_health(composition, data if validation is None else validation, recipe.training.seed)
+        _warn_of_collapse(history, recipe, health)
         self.recipe_, self.schema_, self.scaling_ = recipe, schema, scaling
         self.composition_, self.history_ = composition, history
         self.n_features_in_ = schema.width
@@ -185,7 +189,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self.feature_names_in_ = np.asarray(schema.names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        self.metrics_ = _metrics(history, len(kept), len(held_out), time.monotonic() - started)
+        self.metrics_ = _metrics(history, health, len(kept), len(held_out), time.monotonic() - started)
         return self
 
     # ---- use ---------------------------------------------------------------------------------------------------
@@ -370,6 +374,28 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         return inference.kl_per_latent(values, condition)
 
+    def health(self, X: Any, *, condition: Any = None) -> Health:
+        """Return whether the code is in use on some rows: the numbers of `metrics.code_health` that apply to it.
+
+        Where a latent has positions (feature maps, sequences), each counts as a row, and nats are those of a position.
+        Of more than 5,000, so many that are spread evenly are measured. `metrics.advice` turns the numbers into
+        sentences that name remedies; `metrics_` has them, less the lists, for rows that training held out.
+
+        Args:
+            X: `(rows, *shape)`.
+            condition: for a conditional model.
+
+        Example:
+            >>> import numpy as np
+            >>> from isthmus import Autoencoder, presets
+            >>> X = np.random.default_rng(0).random((200, 8))
+            >>> model = Autoencoder(presets.vae(latent_dim=2, hidden_dims=(16,), epochs=3)).fit(X)
+            >>> health = model.health(X)
+            >>> health["latents"], len(health["kl_per_latent"])
+            (2.0, 2)
+        """
+        return self._inference().health(*self._rows(X, condition), _HEALTH_ROWS)
+
     def corrupt(self, X: Any, *, random_state: int = 0) -> Floats:
         """Return the rows as the encoder saw them in training: corrupted, in the units of X.
 
@@ -493,6 +519,8 @@ def _part(condition: Any, rows: Tensor) -> Any:
     return None if condition is None else condition[rows.numpy()]
 
 
+# Rows on which `health` is measured; its mutual information takes time as their square.
+_HEALTH_ROWS = 5000
 # Rows that set the initial weights; more would not change them visibly.
 _INITIAL_ROWS = 1024
 
@@ -512,22 +540,41 @@ def _digest(recipe: Recipe, rows: Rows, condition: Any) -> str:
     return digest.hexdigest()
 
 
-def _warn_of_collapse(history: History, recipe: Recipe) -> None:
-    if history.best_epoch and history.rows[history.best_epoch - 1]["active_units"] == 0:
-        terms = ", ".join(weighted.term.kind for weighted in recipe.objective.terms) or "none"
-        warnings.warn(
-            f"the code has collapsed: none of its {recipe.code.latent_dim} latents differs from row to row (terms: "
-            f"{terms}); try a smaller weight of the term, a longer warm-up of it (presets.beta_vae(beta=0.5, "
-            "warmup_share=0.5)), more epochs, or check that the columns depend on each other at all",
-            CollapseWarning,
-            stacklevel=3,
-        )
+# Less than these shares is a collapse, of which training warns; the report and `inspect` tell of less.
+_COLLAPSE = {"active_share": 0.1, "dead_share": 0.5, "rank_share": 0.1, "codebook_share": 0.1}
 
 
-def _metrics(history: History, rows: int, held_out: int, seconds: float) -> dict[str, Any]:
+def _warn_of_collapse(history: History, recipe: Recipe, health: Health) -> None:
+    if not history.best_epoch:
+        return
+    if history.rows[history.best_epoch - 1]["active_units"] == 0:
+        found = [_collapsed(recipe, "codebook_entries" in health and "kl" not in health)]
+    else:
+        found = [f"the code has collapsed: {text}" for text in (advice(health, **_COLLAPSE) if health else [])]
+    for text in found:
+        warnings.warn(text, CollapseWarning, stacklevel=3)
+
+
+def _collapsed(recipe: Recipe, quantised: bool) -> str:
+    terms = ", ".join(weighted.term.kind for weighted in recipe.objective.terms)
+    remedies = "more epochs, or check that the columns depend on each other at all"
+    if quantised:
+        remedies = f"a restart of dead entries (code.restart), a lower learning rate, {remedies}"
+    elif terms:
+        longer = "a longer warm-up of it (presets.beta_vae(beta=0.5, warmup_share=0.5))"
+        remedies = f"a smaller weight of the term, {longer}, {remedies}"
+    return (
+        f"the code has collapsed: none of its {recipe.code.latent_dim} latents differs from row to row (terms: "
+        f"{terms or 'none'}); try {remedies}"
+    )
+
+
+def _metrics(history: History, health: Health, rows: int, held_out: int, seconds: float) -> dict[str, Any]:
     best = history.rows[history.best_epoch - 1] if history.best_epoch else {}
     chosen = {k: v for k, v in best.items() if k.startswith(("train/", "validation/"))}
-    chosen["active_units"] = best.get("active_units", 0)
+    chosen |= {"active_units": best.get("active_units", 0)} | {
+        name: value for name, value in as_metrics(health).items() if name != "active_units"
+    }
     return {
         "training_rows": rows,
         "validation_rows": held_out,

@@ -15,9 +15,11 @@ from isthmus.codes import CodeOutput, Draw, row_keys
 from isthmus.composition import Composition
 from isthmus.data.preprocess import Scaling
 from isthmus.errors import RecipeError
+from isthmus.metrics.health import Health
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.training import runtime
+from isthmus.training.health import sample
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
@@ -183,6 +185,14 @@ class Inference:
         seen = ~np.isnan(values)
         out[seen] = values[seen]
         return out
+
+    def health(self, values: np.ndarray[Any, Any], condition: Any, most: int) -> Health:
+        """Return every measure of `metrics.code_health` on at most so many of the rows and positions."""
+        outputs = (
+            (self.composition.encode(batch, Draw(1, keys=row_keys(batch.x))), real)
+            for batch, real in self.blocks(values, condition)
+        )
+        return sample(outputs, most).health()
 
     def kl_per_latent(self, values: np.ndarray[Any, Any], condition: Any = None) -> Doubles:
         """Return each latent's KL averaged over rows, in nats; a categorical code has one for each variable."""

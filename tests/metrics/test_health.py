@@ -27,11 +27,11 @@ from isthmus.metrics import (
     share_below,
 )
 from isthmus.seeds import derive
-from isthmus.training import loop
+from isthmus.training import health as training_health
 
 
 def test_active_units_are_counted_in_one_place() -> None:
-    assert loop.count_active is count_active
+    assert training_health.count_active is count_active
 
 
 def test_active_units_have_a_variance_above_a_hundredth() -> None:
@@ -134,6 +134,9 @@ def test_mutual_information_is_the_slow_sum(rng: np.random.Generator, monkeypatc
         density = [norm.logpdf(z[i], mean[j], deviation[j]).sum() for j in range(17)]
         terms.append(density[i] - (logsumexp(density) - math.log(17)))
     assert mutual_information(mean, log_variance, random_state=5) == pytest.approx(np.mean(terms), abs=1e-9)
+    few = [terms[i] for i in (0, 4, 8, 12)]
+    found = mutual_information(mean, log_variance, draws=4, random_state=5)
+    assert found == pytest.approx(np.mean(few), abs=1e-9)
     monkeypatch.setattr(health, "_BLOCK_VALUES", 4 * 17)
     assert mutual_information(mean, log_variance, random_state=5) == pytest.approx(np.mean(terms), abs=1e-9)
 
@@ -178,20 +181,22 @@ ALWAYS = {
     "effective_rank",
     "dead_units",
     "average_activation",
-    "share_below",
+    "share_below_0.1",
+    "rank_rows",
 }
 
 
 def test_health_holds_what_applies(rng: np.random.Generator) -> None:
     mean, log_variance = rng.normal(size=(2, 50, 3))
     gaussian = {"kl", "kl_per_latent", "mutual_information", "marginal_kl"}
-    codebook = {"codebook_perplexity", "codebook_used", "codebook_entries"}
+    codebook = {"codebook_perplexity", "codebook_used", "codebook_entries", "codebook_draws"}
     assert code_health(mean).keys() == ALWAYS
     assert code_health(mean, log_variance).keys() == ALWAYS | gaussian
     assert code_health(mean, kl=np.ones((50, 2))).keys() == ALWAYS | {"kl", "kl_per_group"}
     assert code_health(mean, indices=[0, 1], entries=4).keys() == ALWAYS | codebook
     everything = code_health(mean, log_variance, np.ones((50, 2)), np.zeros(50, int), 4)
-    assert everything.keys() == ALWAYS | gaussian | codebook | {"kl_per_group"}
+    # Of a prior that joins the latents, or groups them, no latent has a KL of its own.
+    assert everything.keys() == ALWAYS | (gaussian - {"kl_per_latent"}) | codebook | {"kl_per_group"}
     for value in everything.values():
         assert isinstance(value, float) or all(isinstance(v, float) for v in value)
 
@@ -210,6 +215,10 @@ def test_health_is_what_the_parts_say(rng: np.random.Generator) -> None:
     assert found["codebook_used"] == 0.5 and found["codebook_entries"] == 6
     assert code_health(mean, kl=[[1.0, 2.0], [3.0, 4.0]])["kl_per_group"] == [2.0, 3.0]
     assert code_health(mean, kl=[[1.0, 2.0], [3.0, 4.0]])["kl"] == 5.0
+    # A KL that is given is that from the code's own prior, whatever the standard normal one would say.
+    given = code_health(mean, log_variance, kl=np.full((60, 4), 2.0))
+    assert given["kl_per_latent"] == [2.0] * 4 and given["kl"] == 8.0
+    assert given["marginal_kl"] == 8.0 - given["mutual_information"]  # type: ignore[operator]
     # Without a prior the scale is free; with one it is not.
     assert code_health(mean / 100)["active_units"] == 2 and code_health(mean / 100, log_variance)["active_units"] == 0
     assert code_health(mean, threshold=4.0)["dead_units"] >= 2
@@ -235,7 +244,7 @@ def test_each_problem_has_one_sentence_that_names_its_remedy(rng: np.random.Gene
     mean = sound(rng)
     collapsed = mean * ([1.0] * 3 + [1e-3] * 5)
     sentence = only(advice(code_health(collapsed, np.zeros_like(mean))))
-    assert "3 of 8 latents are active" in sentence
+    assert "few latents are in use: 3 of 8 latents are active" in sentence and "latent_dim=3" in sentence
     assert "free bits" in sentence and "warm-up" in sentence and "smaller beta" in sentence
     dead = mean * ([1.0] * 6 + [0.0] * 2)
     sentence = only(advice(code_health(dead)))
@@ -246,7 +255,7 @@ def test_each_problem_has_one_sentence_that_names_its_remedy(rng: np.random.Gene
     assert "8 in use fill 1.0 dimensions" in sentence and "latent_dim, about 2" in sentence
     sentence = only(advice(code_health(mean, indices=rng.integers(0, 3, 500), entries=8)))
     assert "3.0 of 8 entries" in sentence and "restart" in sentence and "smaller codebook" in sentence
-    both = code_health(repeated * 10, np.zeros_like(mean), indices=[0], entries=8)
+    both = code_health(repeated * 10, np.zeros_like(mean), indices=[0] * 100, entries=8)
     assert len(advice(both)) == 2
 
 
@@ -256,7 +265,7 @@ def test_the_limits_of_advice_are_settings(rng: np.random.Generator) -> None:
     with_prior = code_health(mean, np.zeros_like(mean))
     assert advice(with_prior) == [] and advice(with_prior, active_share=0.8)
     assert advice(code_health(sound(rng)), rank_share=1.0)
-    codebook = code_health(sound(rng), indices=[0, 1, 2, 3], entries=8)
+    codebook = code_health(sound(rng), indices=[0, 1, 2, 3] * 100, entries=8)
     assert advice(codebook) == [] and advice(codebook, codebook_share=0.6)
 
 
@@ -280,3 +289,30 @@ def test_wrong_inputs_are_refused(rng: np.random.Generator) -> None:
     for entries in (0, None, 2.0):
         with pytest.raises(RecipeError, match="entries"):
             code_health(np.zeros((2, 2)), indices=[0], entries=entries)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"indices: expected shape \(rows, 2\), got shape \(3,\)"):
+        code_health(np.zeros((3, 2)), indices=[0, 1, 0], entries=(4, 4))
+
+
+def test_each_symbol_has_a_codebook_of_its_own() -> None:
+    """Two codebooks of which each uses one entry: together they look like two entries in even use."""
+    indices = np.array([[0, 1]] * 50)
+    each = code_health(np.ones((50, 2)), indices=indices, entries=(4, 2))
+    assert (each["codebook_perplexity"], each["codebook_used"], each["codebook_entries"]) == (1.0, 0.375, 3.0)
+    assert each["codebook_draws"] == 50.0
+    assert code_health(np.ones((50, 2)), indices=indices, entries=4)["codebook_perplexity"] == pytest.approx(2.0)
+
+
+def test_few_indices_cannot_fill_a_codebook() -> None:
+    few = code_health(np.eye(3), indices=[0, 1, 2], entries=512)
+    assert advice(few) == []
+    assert "codebook" in only(advice(code_health(np.eye(3), indices=[0] * 4000, entries=512)))
+
+
+def test_the_rank_may_be_taken_on_fewer_rows(rng: np.random.Generator) -> None:
+    mean = rng.normal(size=(100, 6)) * np.arange(6)
+    found = code_health(mean, rank_rows=25)
+    part = mean[::4]
+    assert found["rank_rows"] == 25 and found["effective_rank"] == effective_rank(part - part.mean(0))
+    assert {k: v for k, v in found.items() if "rank" not in k} == {
+        k: v for k, v in code_health(mean).items() if "rank" not in k
+    }

@@ -43,7 +43,8 @@ def test_a_real_history_survives_csv() -> None:
     assert set(history.names()) == {
         "epoch", "train/total", "train/reconstruction", "train/rate", "train/rate/weighted", "validation/total",
         "validation/reconstruction", "validation/rate", "validation/rate/weighted", "learning_rate", "gradient_norm",
-        "rows_per_second", "active_units", "seconds",
+        "rows_per_second", "active_units", "seconds", "health/effective_rank", "health/dead_units",
+        "health/average_activation", "health/share_below_0.1", "health/kl", "health/mutual_information",
     }  # fmt: skip
     assert history["seconds"] == sorted(history["seconds"])
 

@@ -17,6 +17,7 @@ from isthmus.codes import Deterministic, Draw, Gaussian
 from isthmus.composition import Composition
 from isthmus.corruptions import GaussianNoise, Mask
 from isthmus.data.loader import Loader
+from isthmus.metrics import count_active
 from isthmus.networks import Dense
 from isthmus.objectives import (
     TERMS,
@@ -36,7 +37,7 @@ from isthmus.recipe import Training
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
 from isthmus.training import train
-from isthmus.training.loop import Run, count_active
+from isthmus.training.loop import Run
 from tests.helpers import rows, small
 from tests.training.test_optimise import plain_rate
 

@@ -111,6 +111,7 @@ class CodeOutput:
         posterior: q(z|x) of a variational code.
         prior: p(z) of a variational code.
         skips: what the network passes to the decoder beside the code; set by the composition.
+        entries: how many values each symbol of `indices` can take, one number for each symbol.
         kept: `(rows, kept)` latents and their values, of a code whose z is zero elsewhere, in training; None if z is to
             be read whole. A decoder may read this in place of z (`Network.decode_kept`).
     """
@@ -123,6 +124,7 @@ class CodeOutput:
     prior: Density | None = None
     skips: tuple[Tensor, ...] = ()
     kept: tuple[Tensor, Tensor] | None = None
+    entries: tuple[int, ...] = ()
 
 
 class Code(nn.Module, ABC):

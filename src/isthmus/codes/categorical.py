@@ -108,7 +108,7 @@ class CategoricalCode(Code):
         likeliest = log_p.argmax(2)
         mean = straight_through(self._one_hot(likeliest, 2), p).flatten(1, 2)
         z = mean if draw is None else self._drawn(log_p, draw)
-        return CodeOutput(z, mean, {"kl": kl}, likeliest)
+        return CodeOutput(z, mean, {"kl": kl}, likeliest, entries=(self.classes,) * likeliest.shape[1])
 
     def _drawn(self, log_p: Tensor, draw: Draw) -> Tensor:
         noisy = log_p + draw.gumbel(log_p)

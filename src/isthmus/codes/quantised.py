@@ -167,7 +167,8 @@ class VectorQuantisedCode(Code):
         mean = straight_through(entries, h)
         quantities = {"commitment": (h - entries).square()}
         indices = chosen.view(self.groups, h.shape[0], *h.shape[2:]).transpose(0, 1)
-        return CodeOutput(_repeated(mean, draw), mean, quantities, indices)
+        entries_of = (self.entries,) * self.groups
+        return CodeOutput(_repeated(mean, draw), mean, quantities, indices, entries=entries_of)
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Return the index of the nearest entry, `(groups, n)`, for vectors `(groups, n, values)`."""
@@ -316,7 +317,7 @@ class FSQCode(Code):
         bounded = torch.tanh(features)
         level = torch.round(0.5 * steps * (1.0 + bounded.detach()))
         mean = straight_through(2.0 * level / steps - 1.0, bounded)
-        return CodeOutput(_repeated(mean, draw), mean, {}, level.long())
+        return CodeOutput(_repeated(mean, draw), mean, {}, level.long(), entries=tuple(self.levels))
 
     def prior(
         self, shape: tuple[int, ...], generator: torch.Generator | None = None, pseudo: Tensor | None = None

@@ -13,7 +13,6 @@ from isthmus.metrics.generation import (
     whitened_space,
 )
 from isthmus.metrics.health import (
-    advice,
     average_activation,
     code_health,
     codebook_perplexity,
@@ -25,6 +24,7 @@ from isthmus.metrics.health import (
     share_below,
 )
 from isthmus.metrics.reconstruction import mse, psnr, ssim
+from isthmus.metrics.remedies import advice
 
 __all__ = [
     "DCI",

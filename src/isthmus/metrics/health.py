@@ -1,8 +1,9 @@
-"""Whether a code is in use: active and dead latents, rank, information, codebook; and what to do if it is not."""
+"""Whether a code is in use: active and dead latents, rank, information, codebook."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,11 @@ def effective_rank(rows: Any) -> float:
     Paper: Roy and Vetterli, The effective rank: a measure of effective dimensionality, 2007,
     https://infoscience.epfl.ch/handle/20.500.14299/10824.
     """
-    values = np.linalg.svd(matrix("rows", rows), compute_uv=False)
+    return _rank(matrix("rows", rows))
+
+
+def _rank(rows: Array) -> float:
+    values = np.linalg.svd(rows, compute_uv=False)
     if not values[0] > 0:
         return 0.0
     return _perplexity(values)
@@ -82,9 +87,13 @@ def dead_units(codes: Any, threshold: float = 0.0) -> Array:
         >>> dead_units([[0.0, 3.0, 0.1, 1.0], [0.0, 3.0, 0.2, 5.0]], threshold=0.5)
         array([ True,  True,  True, False])
     """
-    z = matrix("codes", codes)
-    largest = np.abs(z).max(0)
-    dead: Array = (largest <= threshold) | (np.ptp(z, axis=0) <= _ROUNDING * largest)
+    return _dead(matrix("codes", codes), threshold)
+
+
+def _dead(z: Array, threshold: float) -> Array:
+    low, high = z.min(0), z.max(0)
+    largest = np.maximum(high, -low)
+    dead: Array = (largest <= threshold) | (high - low <= _ROUNDING * largest)
     return dead
 
 
@@ -170,17 +179,18 @@ def kl_per_latent(mean: Any, log_variance: Any) -> Array:
     return kl
 
 
-def mutual_information(mean: Any, log_variance: Any, *, random_state: int = 0) -> float:
+def mutual_information(mean: Any, log_variance: Any, *, draws: int | None = None, random_state: int = 0) -> float:
     """Return an estimate of what the latent tells about the row, in nats: ``I(x; z)`` for Gaussian posteriors.
 
     ``I(x; z) = E KL(q(z|x) || p) - KL(q(z) || p) = E log q(z|x) - E log q(z)``: the prior drops out. ``q(z)`` is the
     average of the given posteriors, and one z is drawn from each of them; all sums are in float64. From about 0 (a
     collapsed posterior) to log(rows): that much tells the given rows apart, and an estimate near it means "at least".
-    Time grows with rows squared, memory does not.
+    Time grows with rows times draws, memory does not.
 
     Args:
         mean: of the posteriors, `(rows, latent)`.
         log_variance: of the posteriors, `(rows, latent)`.
+        draws: how many of the rows, spread evenly, a z is drawn for; None for all.
         random_state: seed of the draws.
 
     Raises:
@@ -200,20 +210,31 @@ def mutual_information(mean: Any, log_variance: Any, *, random_state: int = 0) -
     means, logs, precisions = torch.tensor(m), torch.tensor(s), torch.tensor(np.exp(-s))
     generator = torch.Generator().manual_seed(derive(random_state, "mutual_information"))
     noise = torch.randn(m.shape, generator=generator, dtype=torch.float64)
-    z = means + precisions.rsqrt() * noise
+    chosen = spread(len(m), draws or len(m))
+    z = (means + precisions.rsqrt() * noise)[chosen]
     # log q(z|x) up to the constant of log(2 pi), which both terms share.
     constant = -0.5 * (logs + means.square() * precisions).sum(1)
-    own = -0.5 * (logs + noise.square()).sum(1)
+    own = -0.5 * (logs + noise.square()).sum(1)[chosen]
     scaled = means * precisions
     block = max(1, _BLOCK_VALUES // len(m))
     total = 0.0
-    for start in range(0, len(m), block):
-        part = z[start : start + block]
+    for start in range(0, len(z), block):
+        part, itself = z[start : start + block], own[start : start + block]
         others = constant - 0.5 * part.square() @ precisions.T + part @ scaled.T
-        rows = torch.arange(len(part))
-        others[rows, start + rows] = own[start : start + block]
-        total += float((own[start : start + block] - others.logsumexp(1) + math.log(len(m))).sum())
-    return total / len(m)
+        others[torch.arange(len(part)), chosen[start : start + block]] = itself
+        total += float((itself - others.logsumexp(1) + math.log(len(m))).sum())
+    return total / len(z)
+
+
+def spread(rows: int, most: int) -> Tensor:
+    """Return the numbers of at most `most` of the rows, spread evenly over them.
+
+    Example:
+        >>> spread(9, 3).tolist(), spread(2, 3).tolist()
+        ([0, 3, 6], [0, 1])
+    """
+    count = min(rows, most)
+    return torch.arange(count) * rows // count
 
 
 def code_health(
@@ -221,26 +242,31 @@ def code_health(
     log_variance: Any = None,
     kl: Any = None,
     indices: Any = None,
-    entries: int | None = None,
+    entries: int | Sequence[int] | None = None,
     *,
     threshold: float = 0.0,
+    rank_rows: int | None = None,
     random_state: int = 0,
 ) -> Health:
     """Return every measure of this file that applies to a code.
 
     Always `rows`, `latents`, `active_units` (`count_active`; under a prior if `log_variance` or `kl` is given),
-    `effective_rank` (of the codes less their means), `dead_units` (how many), `average_activation` (a list) and
-    `share_below`. With `log_variance` also `kl_per_latent`, `mutual_information` and `marginal_kl`, which is
-    ``KL(q(z) || p)``, the rest of the KL. With `kl` also `kl_per_group`. With either, `kl`: the sum over latents. With
-    `indices` also `codebook_perplexity`, `codebook_used` (the share of entries that occur) and `codebook_entries`.
+    `effective_rank` (of the codes less their means, on `rank_rows` of them), `dead_units` (how many),
+    `average_activation` (a list) and `share_below_0.1`. With `log_variance` also `mutual_information` and
+    `marginal_kl`, which is ``KL(q(z) || p)``, the rest of the KL. With `kl` also `kl_per_group`. With either, `kl`: the
+    sum over latents, and `kl_per_latent`, unless `kl` has other columns than the latents. With `indices` also
+    `codebook_perplexity`, `codebook_used` (the share of entries that occur), `codebook_entries` and `codebook_draws`
+    (how many indices there are), each averaged over the symbols if these have codebooks of their own.
 
     Args:
         mean: the codes, `(rows, latent)`.
         log_variance: of Gaussian posteriors, `(rows, latent)`.
-        kl: of the posteriors from the prior, `(rows, groups)`, in nats.
-        indices: of codebook entries, integers of any shape.
-        entries: of the codebook; needed with `indices`.
+        kl: of the posteriors from the prior, `(rows, groups)`, in nats; None for that from a standard normal prior.
+        indices: of codebook entries, integers of any shape; `(rows, symbols)` for several codebooks.
+        entries: of the codebook, or of each symbol's own; needed with `indices`.
         threshold: of `dead_units`.
+        rank_rows: on how many rows, spread evenly, `effective_rank` is taken, whose time grows with the rows times the
+            square of the latents; None for all.
         random_state: seed of `mutual_information`.
 
     Raises:
@@ -253,81 +279,50 @@ def code_health(
     """
     z = matrix("mean", mean)
     has_prior = log_variance is not None or kl is not None
+    ranked = z if rank_rows is None or rank_rows >= len(z) else z[spread(len(z), rank_rows).numpy()]
+    average = np.abs(z).mean(0)
     health: Health = {
         "rows": float(len(z)),
         "latents": float(z.shape[1]),
         "active_units": float(count_active(torch.tensor(z), has_prior=has_prior)),
-        "effective_rank": effective_rank(z - z.mean(0)),
-        "dead_units": float(dead_units(z, threshold).sum()),
-        "average_activation": average_activation(z).tolist(),
-        "share_below": share_below(z),
+        "effective_rank": _rank(ranked - ranked.mean(0)),
+        "rank_rows": float(len(ranked)),
+        "dead_units": float(_dead(z, threshold).sum()),
+        "average_activation": average.tolist(),
+        "share_below_0.1": float((average < LOW_ACTIVATION).mean()),
     }
-    if log_variance is not None:
-        per_latent = kl_per_latent(z, log_variance)
-        information = mutual_information(z, log_variance, random_state=random_state)
-        health |= {"kl_per_latent": per_latent.tolist(), "kl": float(per_latent.sum())}
-        health |= {"mutual_information": information, "marginal_kl": float(per_latent.sum()) - information}
     if kl is not None:
         per_group = matrix("kl", kl).mean(0)
         health |= {"kl_per_group": per_group.tolist(), "kl": float(per_group.sum())}
+        if len(per_group) == z.shape[1]:
+            health["kl_per_latent"] = per_group.tolist()
+    elif log_variance is not None:
+        per_latent = kl_per_latent(z, log_variance)
+        health |= {"kl_per_latent": per_latent.tolist(), "kl": float(per_latent.sum())}
+    if log_variance is not None:
+        information = mutual_information(z, log_variance, random_state=random_state)
+        health |= {"mutual_information": information, "marginal_kl": float(health["kl"]) - information}  # type: ignore[arg-type]
     if indices is not None:
-        uses = _uses(indices, entries)
-        health |= {"codebook_perplexity": _perplexity(uses), "codebook_used": float((uses > 0).mean())}
-        health["codebook_entries"] = float(len(uses))
+        health |= _codebook_health(indices, entries)
     return health
 
 
-def advice(
-    health: Health,
-    *,
-    active_share: float = 0.5,
-    dead_share: float = 0.1,
-    rank_share: float = 0.25,
-    codebook_share: float = 0.5,
-) -> list[str]:
-    """Return one sentence for each problem that `code_health` shows, with what to try; none if there is none.
-
-    Args:
-        health: from `code_health`.
-        active_share: under a prior, fewer active latents than this share are a collapse.
-        dead_share: without a prior, more dead latents than this share are too many.
-        rank_share: an effective rank below this share of the latents in use is low.
-        codebook_share: a perplexity below this share of the entries is low.
-
-    Example:
-        >>> print(*advice(code_health(torch.zeros(4, 2), torch.zeros(4, 2))))
-        the posterior has collapsed: 0 of 2 latents are active and carry 0 nats; try free bits, a longer warm-up of the
-        rate, or a smaller beta
-    """
-    at = {name: value for name, value in health.items() if not isinstance(value, list)}
-    latents, used, found = at["latents"], at["active_units"], []
-    if "kl" in at:
-        if used < active_share * latents:
-            found.append(
-                f"the posterior has collapsed: {used:.0f} of {latents:.0f} latents are active and carry "
-                f"{at['kl']:.2g} nats; try free bits, a longer warm-up of the rate, or a smaller beta"
-            )
+def _codebook_health(indices: Any, entries: int | Sequence[int] | None) -> Health:
+    """Return how much of the codebooks is in use, averaged over them."""
+    if isinstance(entries, Sequence):
+        columns = indices if isinstance(indices, Tensor) else torch.tensor(indices)
+        if columns.ndim != 2 or columns.shape[1] != len(entries) or not len(entries):
+            got = f"shape {tuple(columns.shape)}"
+            raise DataError("indices: " + explain(f"shape (rows, {len(entries)})", got, "one number of entries"))
+        books = [_uses(columns[:, symbol], count) for symbol, count in enumerate(entries)]
     else:
-        used = latents - at["dead_units"]
-        if at["dead_units"] > dead_share * latents:
-            found.append(
-                f"{at['dead_units']:.0f} of {latents:.0f} latents are dead; try an auxiliary loss on them, their "
-                "revival, or a smaller latent_dim"
-            )
-    # Latents out of use lower the rank too, and so do few rows; neither is this problem.
-    possible, rank = min(used, at["rows"] - 1), at["effective_rank"]
-    if possible > 1 and rank < rank_share * possible:
-        found.append(
-            f"the latents repeat each other: {used:.0f} in use fill {rank:.1f} dimensions (effective rank); try a "
-            f"smaller latent_dim, about {math.ceil(rank)}"
-        )
-    entries = at.get("codebook_entries", 0.0)
-    if entries and at["codebook_perplexity"] < codebook_share * entries:
-        found.append(
-            f"the codebook is little used: a perplexity of {at['codebook_perplexity']:.1f} of {entries:.0f} entries; "
-            "try a restart of dead entries, or a smaller codebook"
-        )
-    return found
+        books = [_uses(indices, entries)]
+    return {
+        "codebook_perplexity": float(np.mean([_perplexity(uses) for uses in books])),
+        "codebook_used": float(np.mean([(uses > 0).mean() for uses in books])),
+        "codebook_entries": float(np.mean([len(uses) for uses in books])),
+        "codebook_draws": float(books[0].sum()),
+    }
 
 
 def _perplexity(weights: Array) -> float:

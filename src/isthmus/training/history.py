@@ -15,7 +15,11 @@ class History:
 
     Names: `epoch`, `train/total` and `validation/total` (nats per row, what is minimised), `train/<term>` (raw),
     `train/<term>/weighted`, the same for validation, `learning_rate`, `gradient_norm` (mean over the epoch's steps),
-    `rows_per_second`, `active_units`, `seconds` since the start.
+    `rows_per_second`, `active_units`, `seconds` since the start, and the code's health where it applies, on at most
+    2,000 held-out rows: `health/effective_rank`, `health/dead_units`, `health/average_activation` (of all latents),
+    `health/share_below_0.1`, `health/kl`, `health/mutual_information` (every tenth epoch from
+    the first on, of 64 draws from at most 512 posteriors),
+    `health/codebook_perplexity`, `health/codebook_used` (see `isthmus.metrics.code_health`).
 
     Example:
         >>> history = History([{"epoch": 1, "train/total": 3.0}, {"epoch": 2, "train/total": 2.0}])

@@ -16,13 +16,13 @@ from isthmus.codes import Draw
 from isthmus.composition import Loss, Trainable
 from isthmus.data.loader import Loader
 from isthmus.errors import ArtifactError, TrainingError
-from isthmus.metrics.health import count_active
 from isthmus.objectives import Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch
 from isthmus.seeds import derive
 from isthmus.training import runtime
 from isthmus.training.checkpoint import CheckpointStore
+from isthmus.training.health import epoch_health
 from isthmus.training.history import History
 from isthmus.training.optimise import Optimiser
 from isthmus.training.progress import Progress, Silent
@@ -32,8 +32,6 @@ _LOOK_EVERY = 50
 # A NaN lowers the rate to this share, once.
 _RATE_AFTER_NAN = 0.1
 _EVALUATION_ROWS = 1024
-# Rows on which active units are counted where nothing is held out.
-_DIAGNOSTIC_ROWS = 2000
 
 
 @dataclass
@@ -151,22 +149,10 @@ class Run:
         self.composition.train()
         return {name: value / self.validation.data.rows for name, value in sums.items()}
 
-    def active_units(self) -> int:
-        """Return how many latents vary from row to row, on held-out rows where there are any."""
-        source = (self.validation or self.loader).data
-        rows = Loader(source, _EVALUATION_ROWS)
-        means, seen, has_prior = [], 0, False
-        self.composition.eval()
-        with torch.no_grad():
-            for block in rows.blocks():
-                output = self.composition.encode(block)
-                has_prior = "kl" in output.quantities
-                means.append(output.mean)
-                seen += block.rows
-                if seen >= _DIAGNOSTIC_ROWS:
-                    break
-        self.composition.train()
-        return count_active(torch.cat(means), has_prior=has_prior)
+    def health(self) -> dict[str, float]:
+        """Return `active_units` and the rest of the code's health, on held-out rows where there are any."""
+        data = (self.validation or self.loader).data
+        return epoch_health(self.composition, data, self.settings.seed, self.state.epoch)
 
     def finish_epoch(self) -> dict[str, Any]:
         """Evaluate, keep the weights if they are the best so far, and add a row to the history."""
@@ -178,10 +164,12 @@ class Run:
         row |= {f"validation/{name}": value for name, value in validation.items()}
         final = self.objective.weights(1.0)
         row |= {f"validation/{name}/weighted": validation[name] * final[name] for name in final if validation}
+        health = self.health()
+        row |= {name: value for name, value in health.items() if name != "active_units"}
         row["learning_rate"] = self.optimisers["autoencoder"].rate(state.step - 1)
         row["gradient_norm"] = norm
         row["rows_per_second"] = self.loader.data.rows / max(state.epoch_seconds, 1e-9)
-        row["active_units"] = self.active_units()
+        row["active_units"] = int(health["active_units"])
         row["seconds"] = state.seconds
         loss = validation.get("total", averages.get("total", math.inf))
         # With nothing held out, the last epoch's weights are kept: the training loss lags behind them. An epoch that
