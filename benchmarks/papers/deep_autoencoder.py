@@ -4,7 +4,9 @@
 
 784-1000-500-250-30 and its mirror image, squared error summed over pixels in [0, 1] and averaged over the 10,000 test
 images. Published: 3.00, with layers pretrained one by one; PCA with 30 components 13.87; 2.65 later. Trained here at
-once, on all 60,000 training images, none held out; the last epoch's weights are evaluated.
+once, on all 60,000 training images, none held out; the last epoch's weights are evaluated. The decoder is tied to the
+encoder, as the published one starts from the encoder's transpose: with weights of its own it fits the training images
+better and the test images no better.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from isthmus import Autoencoder, presets
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, evaluate and print the table."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--untied", action="store_true", help="give the decoder weights of its own")
     parser.add_argument("--activation", default="silu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args(argv)
@@ -37,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe = presets.deep(
             epochs=options.epochs,
             activation=options.activation,
+            tied=not options.untied,
             validation_fraction=0.0,
             threads=options.threads,
         )
