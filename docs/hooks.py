@@ -143,6 +143,10 @@ def settings_table() -> str:
     objective = arguments(type(Recipe().objective))
     head = ("path", "default", "meaning")
     sections = ["## Preprocessing\n", table(head, [("`preprocessing`", '`"auto"`', whole["preprocessing"])])]
+    rows = [
+        (f"`{name}`", f"`{json.dumps(getattr(Recipe(), name))}`", whole[name]) for name in ("missing", "conditional")
+    ]
+    sections += ["## Missing values and conditions\n", table(head, rows)]
     sections += ["## Training\n", table(head, _fields(Training, "training"))]
     sections += [f"## Network\n\n`network` is {whole['network']}\n"]
     sections += [_part(cls, "network") for cls in NETWORKS.values()]

@@ -200,8 +200,12 @@ WRONG = [
     ("fit {}/x.npy -c {}/two.npz --out {}/m", "holds 2 arrays .*say which"),
     ("fit {}/x.npy -c {}/two.npz#y --out {}/m", "there is no array 'y'"),
     ("fit {}/x.npy -c {}/nan.npy --out {}/m", "--condition: expected numbers, got NaN or inf"),
-    ("fit {}/x.npy -c {}/table.csv --out {}/m", "column 'kind': expected numbers"),
+    ("fit {}/x.npy -c {}/table.csv --out {}/m", "--condition .*table.csv: column 'kind': expected numbers"),
     ("fit {}/gaps.csv -c kind --out {}/m", r"column 'kind': expected a value in each row, got \d+ row"),
+    (
+        "fit {}/holes.csv --recipe auto --goal compress --set missing=mask --out {}/m",
+        "expected rows without missing values, which auto measures, got --set missing=mask; try --recipe miwae",
+    ),
     ("fit {}/holes.csv --out {}/m", "missing values .*missing=mask"),
     ("fit {}/holes.csv --set missing=masks --out {}/m", "expected one of refuse, mask, got 'masks'"),
     ("encode {}/vae {}/plain.csv -c cat --out {}/o.npy", "expected no --condition, since the model was fitted without"),

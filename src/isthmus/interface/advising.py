@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -19,10 +19,13 @@ from isthmus.recipe import Recipe
 AUTO = "auto"
 
 
-def check_auto(recipe: str, goal: str | None) -> None:
-    """Refuse a goal without the recipe `auto`, and the recipe `auto` without a goal, before anything is read."""
+def check_auto(recipe: str, goal: str | None, changes: Mapping[str, Any]) -> None:
+    """Refuse a goal without the recipe `auto`, and `auto` without a goal or with gaps, before anything is read."""
     if recipe == AUTO:
         check_goal(goal)
+        if changes.get("missing") == "mask":
+            got = "--set missing=mask"
+            raise RecipeError(explain("rows without missing values, which auto measures", got, "--recipe miwae"))
     elif goal is not None:
         got = f"--recipe {recipe}"
         raise RecipeError(f"--goal {goal}: " + explain("--recipe auto, which takes the goal", got, "one of the two"))

@@ -82,8 +82,8 @@ def fit(
     from isthmus.interface.output import check_parent
     from isthmus.interface.reading import read_training
 
-    check_auto(recipe, goal)
     changes = _settings(settings, seed)
+    check_auto(recipe, goal, changes)
     chosen = None if recipe == AUTO else as_recipe(recipe).replace(changes)
     if not out.name:
         raise DataError(f"--out {out}: " + explain("the name of a folder to make", f"{str(out)!r}", "--out model"))
@@ -98,7 +98,7 @@ def fit(
         )
     refuse_existing(out, overwrite=overwrite or (resume and unfinished))
     check_parent(out)
-    missing = (changes.get("missing") if chosen is None else chosen.missing) == "mask"
+    missing = chosen is not None and chosen.missing == "mask"
     rows, told = read_training(data, drop, condition, missing=missing)
     if told is not None and not quiet:
         say_condition(told)

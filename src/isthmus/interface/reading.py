@@ -122,7 +122,10 @@ def _column(option: str, data: str, drop: Drop, name: str, *, missing: bool, nor
 
 
 def _told(path: str) -> Any:
-    told = read_condition(path)
+    try:
+        told = read_condition(path)
+    except DataError as error:
+        raise DataError(f"{_OPTION} {path}: {error}") from None
     if told.ndim == 0:
         got = "a single number"
         raise DataError(f"{_OPTION} {path}: " + explain("one value or more for each row", got, "another array"))
