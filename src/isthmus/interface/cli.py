@@ -245,6 +245,8 @@ def inspect(
 ) -> None:
     """Show what a model is and how well it was trained, or what the rows of a file are."""
     if Path(path).is_dir():
+        from isthmus.interface.wellness import advice_of, health_lines
+
         model = _load(Path(path))
         if as_json:
             _print_json(
@@ -252,11 +254,14 @@ def inspect(
                     "recipe": model.recipe_.to_dict(),
                     "schema": model.schema_.to_dict(),
                     "metrics": model.metrics_,
+                    "advice": advice_of(model),
                     "parameters": sum(p.numel() for p in model.composition_.parameters()),
                 }
             )
         else:
             _print_model(model)
+            for line in health_lines(model):
+                typer.echo(line)
         return
     from isthmus.schema import Schema
 
