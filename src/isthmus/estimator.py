@@ -559,7 +559,8 @@ def _collapsed(recipe: Recipe, quantised: bool) -> str:
     terms = ", ".join(weighted.term.kind for weighted in recipe.objective.terms)
     remedies = "more epochs, or check that the columns depend on each other at all"
     if quantised:
-        remedies = f"a restart of dead entries (code.restart), a lower learning rate, {remedies}"
+        smaller = "a smaller weight of the term, " if terms else ""
+        remedies = f"a restart of dead entries (code.restart), {smaller}a lower learning rate, {remedies}"
     elif terms:
         longer = "a longer warm-up of it (presets.beta_vae(beta=0.5, warmup_share=0.5))"
         remedies = f"a smaller weight of the term, {longer}, {remedies}"

@@ -123,7 +123,7 @@ def test_each_kind_of_model_has_the_sections_that_it_can_fill(
     pictured: dict[str, Autoencoder], tabled: Autoencoder, tmp_path: Path
 ) -> None:
     x, _ = images()
-    every = {"figures", "rebuilt", "between", "map", "latents", "losses", "errors", "recipe"}
+    every = {"health", "figures", "rebuilt", "between", "map", "latents", "losses", "errors", "recipe"}
     assert set(page({"m": pictured["vae"]}, x, tmp_path).identifiers) == every | {"samples"}
     assert set(page({"m": pictured["cleaner"]}, x, tmp_path).identifiers) == every | {"cleaned"}
     assert set(page({"m": tabled}, table(), tmp_path).identifiers) == every
@@ -464,7 +464,11 @@ def test_no_rows_held_out_and_no_history_are_both_fine(tmp_path: Path) -> None:
 
 
 def sick(
-    model: Autoencoder, losses: list[float] | None = None, metrics: dict[str, Any] | None = None, **changes: Any
+    model: Autoencoder,
+    losses: list[float] | None = None,
+    metrics: dict[str, Any] | None = None,
+    health: dict[str, float] | None = None,
+    **changes: Any,
 ) -> str:
     """Return what is said of a model whose history, metrics or figures were changed."""
     studied = study.study("m", model, images()[0])
@@ -472,11 +476,10 @@ def sick(
     copy.__dict__.update(model.__dict__)
     copy.history_ = History([{"validation/total": loss} for loss in losses or [3.0, 2.0, 1.0] + [0.5] * 20])
     copy.metrics_ = {**model.metrics_, **(metrics or {})}
-    figures = dataclasses.replace(
-        studied.figures, **{"active_units": 3, "explained": 0.9, **{k: v for k, v in changes.items() if k != "kl"}}
-    )
-    kl = changes.get("kl", studied.kl if studied.kl is None else np.ones(3))
-    return " ".join(study.health(dataclasses.replace(studied, model=copy, figures=figures, kl=kl)))
+    figures = dataclasses.replace(studied.figures, **{"active_units": 3, "explained": 0.9, **changes})
+    sound = {"active_units": 3.0, "dead_units": 0.0, "effective_rank": 2.5}
+    found = {**studied.health, **sound, **(health or {})}
+    return " ".join(study.health(dataclasses.replace(studied, model=copy, figures=figures, health=found)))
 
 
 def test_a_healthy_model_is_left_in_peace(pictured: dict[str, Autoencoder]) -> None:
@@ -485,8 +488,11 @@ def test_a_healthy_model_is_left_in_peace(pictured: dict[str, Autoencoder]) -> N
 
 def test_each_illness_is_named_with_its_remedy(pictured: dict[str, Autoencoder], tmp_path: Path) -> None:
     vae, plain = pictured["vae"], pictured["cleaner"]
-    assert "The posterior has collapsed: all latents together carry 0.03 nats" in sick(vae, kl=np.full(3, 0.01))
-    assert "Few latents are used: 0 of 3. Try beta_vae with a beta below 1" in sick(vae, active_units=0)
+    collapsed = sick(vae, health={"active_units": 0.0, "kl": 0.03})
+    assert "The posterior has collapsed: 0 of 3 latents are active and carry 0.03 nats; try free bits" in collapsed
+    assert "Few latents are in use: 1 of 3" in sick(vae, health={"active_units": 1.0})
+    assert "2 of 3 latents are dead on" in sick(plain, health={"dead_units": 2.0})
+    assert "The latents repeat each other" in sick(plain, health={"effective_rank": 0.5})
     assert "Only 2 of 3 latents vary from row to row. Try latent_dim=2" in sick(plain, active_units=2)
     assert "3% of the variance survives. Try a larger latent_dim" in sick(vae, explained=0.03)
     assert "lowest in epoch 5 of 24" in sick(vae, [5.0, 4.0, 3.0, 2.0, 1.0] + [1.0 + 0.1 * i for i in range(1, 20)])

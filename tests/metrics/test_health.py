@@ -189,7 +189,7 @@ ALWAYS = {
 def test_health_holds_what_applies(rng: np.random.Generator) -> None:
     mean, log_variance = rng.normal(size=(2, 50, 3))
     gaussian = {"kl", "kl_per_latent", "mutual_information", "marginal_kl"}
-    codebook = {"codebook_perplexity", "codebook_used", "codebook_entries", "codebook_draws"}
+    codebook = {"codebook_perplexity", "codebook_used", "codebook_entries", "codebook_draws", "codebook_usage"}
     assert code_health(mean).keys() == ALWAYS
     assert code_health(mean, log_variance).keys() == ALWAYS | gaussian
     assert code_health(mean, kl=np.ones((50, 2))).keys() == ALWAYS | {"kl", "kl_per_group"}
@@ -298,6 +298,9 @@ def test_each_symbol_has_a_codebook_of_its_own() -> None:
     indices = np.array([[0, 1]] * 50)
     each = code_health(np.ones((50, 2)), indices=indices, entries=(4, 2))
     assert (each["codebook_perplexity"], each["codebook_used"], each["codebook_entries"]) == (1.0, 0.375, 3.0)
+    assert each["codebook_usage"] == [1.0, 0.0, 0.0, 0.0]
+    uneven = code_health(np.ones((4, 2)), indices=np.array([[2, 1], [2, 1], [2, 0], [0, 0]]), entries=(3, 2))
+    assert uneven["codebook_usage"] == [0.625, 0.375, 0.0]
     assert each["codebook_draws"] == 50.0
     assert code_health(np.ones((50, 2)), indices=indices, entries=4)["codebook_perplexity"] == pytest.approx(2.0)
 

@@ -168,6 +168,7 @@ def inspect(
     """Show what a model is and how well it was trained, or what the rows of a file are."""
     if Path(path).is_dir():
         from isthmus.estimator import load
+        from isthmus.interface.wellness import advice_of, health_lines
 
         model = load(Path(path))
         if as_json:
@@ -176,11 +177,14 @@ def inspect(
                     "recipe": model.recipe_.to_dict(),
                     "schema": model.schema_.to_dict(),
                     "metrics": model.metrics_,
+                    "advice": advice_of(model),
                     "parameters": sum(p.numel() for p in model.composition_.parameters()),
                 }
             )
         else:
             _print_model(model)
+            for line in health_lines(model):
+                typer.echo(line)
         return
     from isthmus.interface.reading import read_rows
     from isthmus.schema import Schema

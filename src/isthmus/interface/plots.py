@@ -99,21 +99,21 @@ def curves(series: Sequence[Series], *, best_epoch: int = 0) -> str:
     return _svg(figure)
 
 
-def bars(values: Array, *, label: str, limit: float) -> str:
-    """Return values `(latents,)`, largest first, as bars in an SVG; those at or below `limit` are grey."""
+def bars(values: Array, *, label: str, limit: float, what: str = "latent, largest first") -> str:
+    """Return values `(n,)`, largest first, as bars in an SVG; those at or below `limit` are grey."""
     figure, axes = _chart(width=4.8, height=3.0)
     ordered = np.sort(np.asarray(values, dtype=float))[::-1]
     colours = [BLUE if value > limit else INK for value in ordered]
     axes.bar(np.arange(1, len(ordered) + 1), ordered, color=colours, width=0.8)
     axes.set_xlim(0.3, len(ordered) + 0.7)
-    axes.set_xlabel("latent, largest first")
+    axes.set_xlabel(what)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
     return _svg(figure)
 
 
-def histogram(values: Array, *, label: str) -> str:
-    """Return the histogram of positive values `(rows,)` as an SVG, with the median and the highest hundredth marked."""
+def histogram(values: Array, *, label: str, what: str = "rows") -> str:
+    """Return the histogram of positive values `(n,)` as an SVG, with the median and the highest hundredth marked."""
     figure, axes = _chart(width=4.8, height=3.0)
     low, high = float(values.min()), float(values.max())
     count = int(np.clip(np.sqrt(len(values)), 5, 40))
@@ -126,7 +126,7 @@ def histogram(values: Array, *, label: str) -> str:
     for name, (place, colour) in marks.items():
         axes.axvline(place, color=colour, linewidth=1.6, linestyle="--", label=name)
     axes.set_xlabel(label)
-    axes.set_ylabel("rows")
+    axes.set_ylabel(what)
     _legend(axes)
     return _svg(figure)
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from isthmus.errors import DataError, check_number, explain
 from isthmus.estimator import Autoencoder
 from isthmus.files import write_whole
-from isthmus.interface import sections
+from isthmus.interface import sections, wellness
 from isthmus.interface.study import Figures, Study, health, in_words, study, unit_of
 from isthmus.interface.subject import Subject, subject_of
 
@@ -100,6 +100,8 @@ def _content(subject: Subject, studies: Sequence[Study], noise: float | None) ->
         "legend": [] if subject.labels is None else subject.labels.legend(),
         "losses": [sections.losses(studied) for studied in studies],
         "latents": [sections.latents(studied) for studied in studies],
+        "health_table": wellness.table([studied.health for studied in studies]),
+        "health": [wellness.section(studied.name, studied.health) for studied in studies],
         "errors": [sections.errors(subject, studied) for studied in studies],
     }
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from isthmus.errors import DataError, explain
 from isthmus.estimator import Autoencoder
+from isthmus.metrics import advice
+from isthmus.metrics.health import Health
 from isthmus.recipe import Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -76,6 +78,7 @@ class Study:
         rebuilt: `(rows, *shape)`, in the units of the rows.
         residuals: `(rows, values)`, row less rebuilt row, in preprocessed units.
         kl: `(latents,)`, in nats; None for codes without a prior, and where only the sum over latents is known.
+        health: of the code, from `Autoencoder.health`.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Study:
     rebuilt: Array
     residuals: Array
     kl: Array | None
+    health: Health
 
     @property
     def errors(self) -> Array:
@@ -133,7 +137,7 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
         epochs=int(metrics.get("epochs", len(model.history_))),
         seconds=float(metrics.get("seconds", 0.0)),
     )
-    return Study(name, model, figures, codes, rebuilt, residuals, kl)
+    return Study(name, model, figures, codes, rebuilt, residuals, kl, model.health(values))
 
 
 def flat(rows: Array) -> Array:
@@ -168,19 +172,12 @@ def health(studied: Study) -> list[str]:
 
 
 def _latent_health(studied: Study) -> list[str]:
+    found = [f"{text[0].upper()}{text[1:]}." for text in advice(studied.health)]
+    if found or "kl" in studied.health:
+        return found
     active, total = studied.figures.active_units, int(studied.recipe.code.latent_dim)
-    if studied.kl is not None and studied.kl.sum() < 0.1:
-        return [
-            f"The posterior has collapsed: all latents together carry {studied.kl.sum():.2g} nats, so the decoder "
-            "ignores the code. Try beta_vae with a beta below 1 or a longer warm-up (warmup_share=0.5), or a smaller "
-            "decoder."
-        ]
-    if studied.kl is not None and active <= total / 4:
-        return [
-            f"Few latents are used: {active} of {total}. Try beta_vae with a beta below 1 or a warm-up "
-            f"(warmup_share=0.5) if reconstructions are too coarse; else latent_dim={max(active, 1)} is enough."
-        ]
-    if studied.kl is None and active < 0.75 * total:
+    # A latent of a sparse code may be in use and still vary little, being zero on nearly every row.
+    if "dead_latents" not in studied.recipe.code.provides and active < 0.75 * total:
         return [
             f"Only {active} of {total} latents vary from row to row. Try latent_dim={max(active, 1)}, a lower "
             "learning rate, or normalisation='batch'."

@@ -255,8 +255,9 @@ def code_health(
     `average_activation` (a list) and `share_below_0.1`. With `log_variance` also `mutual_information` and
     `marginal_kl`, which is ``KL(q(z) || p)``, the rest of the KL. With `kl` also `kl_per_group`. With either, `kl`: the
     sum over latents, and `kl_per_latent`, unless `kl` has other columns than the latents. With `indices` also
-    `codebook_perplexity`, `codebook_used` (the share of entries that occur), `codebook_entries` and `codebook_draws`
-    (how many indices there are), each averaged over the symbols if these have codebooks of their own.
+    `codebook_perplexity`, `codebook_used` (the share of entries that occur), `codebook_usage` (the list of the entries'
+    shares, the highest first), `codebook_entries` and `codebook_draws` (how many indices there are), each averaged over
+    the symbols if these have codebooks of their own.
 
     Args:
         mean: the codes, `(rows, latent)`.
@@ -322,12 +323,22 @@ def _codebook_health(indices: Any, entries: int | Sequence[int] | None) -> Healt
         "codebook_used": float(np.mean([(uses > 0).mean() for uses in books])),
         "codebook_entries": float(np.mean([len(uses) for uses in books])),
         "codebook_draws": float(books[0].sum()),
+        "codebook_usage": _usage(books),
     }
 
 
 def _perplexity(weights: Array) -> float:
     p = weights[weights > 0] / weights.sum()
     return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def _usage(books: list[Array]) -> list[float]:
+    """Return the share of use of each codebook's most used entry, its second and so on, averaged over codebooks."""
+    shares = np.full((len(books), max(len(uses) for uses in books)), np.nan)
+    for row, uses in zip(shares, books, strict=True):
+        row[: len(uses)] = np.sort(uses)[::-1] / uses.sum()
+    average: list[float] = np.nanmean(shares, axis=0).tolist()
+    return average
 
 
 def _uses(indices: Any, entries: int | None) -> Array:

@@ -72,4 +72,4 @@ def _dead(at: dict[str, float], share: float) -> list[str]:
     if dead <= share * latents:
         return []
     remedy = "an auxiliary loss on them, their revival, or a smaller latent_dim"
-    return [f"{dead:.0f} of {latents:.0f} latents are dead; try {remedy}"]
+    return [f"{dead:.0f} of {latents:.0f} latents are dead on {at['rows']:.0f} rows; try {remedy}"]
