@@ -46,6 +46,7 @@ def test_the_verbs_of_the_estimator_are_this_list() -> None:
     own = {name for name in vars(isthmus.Autoencoder) if not name.startswith("_") and not name.endswith("_request")}
     assert {
         "corrupt",
+        "health",
         "impute",
         "log_likelihood",
         "walk_back",

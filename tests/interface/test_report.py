@@ -219,12 +219,23 @@ KINDS = {
 
 
 @pytest.mark.parametrize(
-    ("preset", "kind"), [*(("vae", kind) for kind in KINDS), *((preset, "no image") for preset in presets.PRESETS)]
+    ("preset", "kind"),
+    [
+        *(("vae", kind) for kind in KINDS),
+        *(
+            (preset, "channels first" if "conv" in preset or "masked" in preset else "no image")
+            for preset in presets.PRESETS
+            if preset != "cvae"  # refused: a report has no place for its condition
+        ),
+    ],
 )
 def test_a_page_is_made_of_rows_of_any_kind(preset: str, kind: str, tmp_path: Path) -> None:
     rows = KINDS[kind]
-    latents = min(3, rows[0].size) * getattr(presets.get(preset).code, "classes", 1)
-    recipe = presets.get(preset).replace({"code.latent_dim": latents, "network.hidden_dims": [4], "training.epochs": 1})
+    recipe = presets.get(preset)
+    latents = min(3, rows[0].size) * getattr(recipe.code, "classes", 1)
+    narrow: dict[str, Any] = {"hidden_dims": [4], "channels": [4, 4], "width": 8}
+    inside = {f"network.{name}": value for name, value in narrow.items() if hasattr(recipe.network, name)}
+    recipe = recipe.replace({"code.latent_dim": latents, "training.epochs": 1, **inside})
     model = Autoencoder(recipe).fit(rows)
     made = page({"m": model}, rows, tmp_path)
     assert not re.search(r"\bnan\b", made.text)
