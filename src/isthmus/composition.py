@@ -93,8 +93,10 @@ class Composition(Trainable):
         corruption: Corruption | None,
         likelihood: Likelihood,
         terms: Mapping[str, Callable[[Forward], Tensor]],
+        condition_dim: int = 0,
     ) -> None:
         super().__init__()
+        self.condition_dim = condition_dim
         self.network = network
         self.code = code
         self.corruption = corruption
@@ -170,7 +172,11 @@ class Composition(Trainable):
 
     def _pseudo_features(self) -> Tensor | None:
         rows = self.code.pseudo_rows()
-        return None if rows is None else self.network.encode(Batch(rows))
+        if rows is None:
+            return None
+        # Learned rows belong to no condition: they are told nothing, which is zeros.
+        told = rows.new_zeros(len(rows), self.condition_dim) if self.condition_dim else None
+        return self.network.encode(Batch(rows, condition=told))
 
     def forward(
         self,

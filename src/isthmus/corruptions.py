@@ -24,6 +24,8 @@ class Corruption(ABC):
     """A map from the batch to the batch that the encoder sees."""
 
     kind: ClassVar[str]
+    redraws: ClassVar[bool] = False
+    """Whether it also replaces what is to be rebuilt."""
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         """Return why rows of a shape cannot be corrupted so, with advice; None if they can."""
@@ -131,6 +133,7 @@ class Binarise(Corruption):
     """
 
     kind: ClassVar[str] = "binarise"
+    redraws: ClassVar[bool] = True
 
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         return (_uniform(x, generator) < x).to(x.dtype)
@@ -293,6 +296,9 @@ class Chain(Corruption):
             raise RecipeError(
                 "corruption.parts: " + explain("one or more corruptions", repr(self.parts), "(Mask(0.3),)")
             )
+        if any(step.redraws for part in parts[1:] for step in part.steps):
+            expected = "binarise before all others, since it draws what is to be rebuilt"
+            raise RecipeError("corruption.parts: " + explain(expected, repr(parts), "Binarise() >> Mask(0.3)"))
         object.__setattr__(self, "parts", parts)
 
     @property

@@ -165,13 +165,15 @@ class Inference:
         observed = batch.x[0].numel() if batch.mask is None else batch.mask.flatten(1).sum(1)
         log_ratio = code.prior.log_density(z).double() - code.posterior.log_density(z).double()
         weights: Tensor = log_ratio - cost.double() - self.composition.likelihood.constant * observed
+        outside = ~self.composition.likelihood.inside(forward.batch.wanted).flatten(1).all(1)
+        weights = weights.masked_fill(outside, -torch.inf)
         return weights
 
     def impute(self, values: np.ndarray[Any, Any], condition: Any, samples: int) -> Floats:
         """Return the rows with their missing values filled in by their expectation."""
         filled = []
         for batch, real in self.blocks(values, condition):
-            if self.variational:
+            if "posterior" in self.recipe.code.provides:
                 draw = Draw(samples, keys=row_keys(batch.x))
                 forward = self.composition(batch, draw)
                 share = torch.softmax(self.log_weights(batch, draw), 0)

@@ -171,6 +171,14 @@ class Recipe:
         likelihood = self.objective.likelihood
         provided |= likelihood.provides if isinstance(likelihood, LikelihoodSpec) else LikelihoodSpec.provides
         provided -= self.code.breaks
+        if self.training.opening:
+            if "opening" not in provided:
+                raise RecipeError(
+                    f"training.opening={self.training.opening}: latents of the {self.code.kind} code cannot open one "
+                    "by one; try a deterministic, gaussian or fsq code, or training.opening=0"
+                )
+            # Closed latents are zero, which no posterior knows.
+            provided -= {"posterior", "diagonal_posterior"}
         network, code = f"the {self.network.kind} network", f"the {self.code.kind} code"
         if self.training.pretraining and "stages" not in provided:
             raise RecipeError(
@@ -260,6 +268,7 @@ class Recipe:
             corruption=self.corruption,
             likelihood=self.likelihood.build(schema.shape),
             terms={w.term.kind: w.term.build(shapes) for w in self.objective.terms},
+            condition_dim=widths.condition,
         )
 
     def to_dict(self) -> dict[str, Any]:

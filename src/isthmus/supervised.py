@@ -50,11 +50,12 @@ class Predictor(Trainable):
         classes: int,
         fine_tune: bool,
         weight: float,
+        labelled: float,
         example: Batch,
     ) -> None:
         super().__init__()
         self.autoencoder, self.head = composition, head
-        self.classes, self.fine_tune, self.weight = classes, fine_tune, weight
+        self.classes, self.fine_tune, self.weight, self.labelled = classes, fine_tune, weight, labelled
         self.owning_terms = nn.ModuleDict()
         trained = composition.parameters() if weight else _encoder(composition, example)
         self.trained = list(trained) if fine_tune else []
@@ -84,17 +85,22 @@ class Predictor(Trainable):
         code = self.autoencoder.encode(rows)
         return _Prediction(batch, self.head(code.mean.flatten(1)), None if cost is None else cost.reconstruction)
 
+    def after_step(self) -> None:
+        """Keep the autoencoder's weights where its network and code want them."""
+        self.autoencoder.after_step()
+
     def loss(self, forward: _Prediction, weights: Mapping[str, float]) -> Loss:
         """Return the cross-entropy (nats) or half the squared error, and the weighted cost of the rows."""
         wanted = forward.batch.wanted
         labelled = ~torch.isnan(wanted[:, 0])
         output, known = forward.output[labelled], wanted[labelled]
-        if not len(known):
-            value = forward.output.sum() * 0.0
-        elif self.classes:
-            value = F.cross_entropy(output, known[:, 0].long())
+        if self.classes:
+            total = F.cross_entropy(output, known[:, 0].long(), reduction="sum")
         else:
-            value = 0.5 * (output - known).square().sum(1).mean()
+            total = 0.5 * (output - known).square().sum()
+        # By the share that has a label, so that batches with few of them do not count for more, and the average over
+        # batches is that over rows with a label.
+        value = total / (len(wanted) * self.labelled)
         raw = {"prediction": value}
         if forward.reconstruction is not None:
             raw["reconstruction"] = forward.reconstruction.mean()
@@ -173,7 +179,7 @@ class _LatentPredictor(BaseEstimator):
             values, targets = values[known], targets[known]
         wanted = torch.from_numpy(targets).float().to(device)
         data = to_batch(values, base.scaling_, None, device).replace(target=wanted)
-        kept, held_out = split(data.rows, settings.validation_fraction, settings.seed)
+        kept, held_out = _split(targets, settings)
         settings = recipe.resolve(base.schema_, len(kept)).training
         composition = copy.deepcopy(base.composition_).to(device)
         with runtime.seeded(derive(settings.seed, "head"), torch.device("cpu")):
@@ -185,6 +191,7 @@ class _LatentPredictor(BaseEstimator):
             classes=classes,
             fine_tune=self.fine_tune,
             weight=self.reconstruction_weight if joint else 0.0,
+            labelled=float((~np.isnan(targets[:, 0])).mean()),
             example=take(data, slice(0, 2)).replace(target=None),
         )
         self.history_ = train(
@@ -224,6 +231,17 @@ class _LatentPredictor(BaseEstimator):
             for code, real in inference.encode(values)
         ]
         return np.concatenate(outputs)
+
+
+def _split(targets: np.ndarray[Any, Any], settings: Training) -> tuple[Tensor, Tensor]:
+    """Return the (training, validation) row numbers, with the same share of rows with a label in both."""
+    known = torch.from_numpy(~np.isnan(targets[:, 0]))
+    kept, held_out = [], []
+    for group in (known.nonzero().flatten(), (~known).nonzero().flatten()):
+        inside, outside = split(len(group), settings.validation_fraction, settings.seed)
+        kept.append(group[inside])
+        held_out.append(group[outside])
+    return torch.cat(kept), torch.cat(held_out)
 
 
 def _head(width: int, hidden_dims: tuple[int, ...], outputs: int) -> nn.Sequential:
@@ -322,7 +340,7 @@ class LatentRegressor(RegressorMixin, _LatentPredictor):
     """
 
     def _targets(self, y: Any, rows: int) -> tuple[np.ndarray[Any, Any], int]:
-        targets = np.asarray(y, dtype=np.float64)
+        targets = np.array(y, dtype=np.float64)  # a copy: rows with holes lose all their targets below
         if targets.ndim not in (1, 2) or len(targets) != rows:
             raise DataError(explain(f"targets for {rows} rows", f"shape {targets.shape}", "y of shape (rows,)"))
         self._flat = targets.ndim == 1

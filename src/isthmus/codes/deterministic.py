@@ -60,7 +60,7 @@ class Deterministic(CodeSpec):
     @property
     def provides(self) -> Set[str]:
         unit = {"unit_interval"} if self.activation == "sigmoid" else set()
-        return frozenset(unit | (set() if self.sampled_from is None else {"standard_normal_prior"}))
+        return frozenset({"opening"} | unit | (set() if self.sampled_from is None else {"standard_normal_prior"}))
 
     def features(self) -> int:
         return int(self.latent_dim)

@@ -60,7 +60,7 @@ class Gaussian(CodeSpec):
     def provides(self) -> Set[str]:
         diagonal = COVARIANCES[self.covariance].independent
         names = {"kl", "posterior"} | ({"diagonal_posterior"} if diagonal else set())
-        return frozenset(names | ({"latent_kl"} if diagonal and self.prior.factorised else set()))
+        return frozenset(names | ({"latent_kl", "opening"} if diagonal and self.prior.factorised else set()))
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         if self.latent_dim != "auto" and self.latent_dim < self.prior.smallest:

@@ -290,7 +290,7 @@ class FSQ(CodeSpec):
 
     @property
     def provides(self) -> Set[str]:
-        return frozenset({"indices"})
+        return frozenset({"indices", "opening"})
 
     def features(self) -> int:
         return int(self.latent_dim)

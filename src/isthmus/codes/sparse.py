@@ -103,7 +103,8 @@ class SparseCode(Code):
             l0: `(rows, 1)`.
             draw: how many samples are asked for; all are the same.
         """
-        if self.in_training:
+        # A term that encodes the batch again gives no draw, and must not count its rows twice.
+        if self.in_training and draw is not None:
             self.rows_since_active.add_(z.shape[0]).masked_fill_(active, 0)
         dead = (self.rows_since_active >= self.dead_after).view(-1, *[1] * (z.ndim - 2)).expand_as(z)
         samples = z.expand(draw.samples, *z.shape) if draw is not None and draw.samples > 1 else z
@@ -261,7 +262,7 @@ class BatchTopKCode(SparseCode):
         if self.training:
             values, places = self._largest(features)
             z = torch.zeros_like(features).flatten().scatter(0, places, values).view_as(features)
-            if self.in_training:
+            if self.in_training and draw is not None:
                 self.threshold.lerp_(values.detach().min().to(self.threshold.dtype), 1.0 - _THRESHOLD_MEMORY)
         else:
             z = features.masked_fill(features < self.threshold, 0.0)

@@ -118,7 +118,9 @@ def subject_of(
     Raises:
         DataError: for rows that are not of the schema, and labels that do not fit them.
     """
-    read = as_rows(rows)
+    read = as_rows(rows, missing=model.recipe_.missing == "mask")
+    if read.values.dtype.kind == "f" and np.isnan(read.values).any():
+        raise DataError(explain("rows without holes, which a report cannot draw", "some", "isthmus impute first"))
     schema = model.schema_
     schema.check(read.values, read.names)
     most = int(np.clip(_MOST_VALUES // schema.width, 16, _MOST_ROWS))

@@ -123,6 +123,11 @@ class Recurrent(NetworkSpec):
                 f"rows of shape {widths.row}",
                 "network=conv or attention, or rows reshaped to (steps, channels)",
             )
+        if self.decoder == "teacher" and widths.support not in ("real", "unit", "binary"):
+            return (
+                f"network.decoder=teacher reads true values in training and its expectation in use, which it cannot "
+                f"tell for {widths.support}; try network.decoder=repeat"
+            )
         if self.frame != "auto" and self.frame > widths.row[0]:
             return f"network.frame={self.frame} is longer than the series of {widths.row[0]} steps; try a smaller one"
         return None

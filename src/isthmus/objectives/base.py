@@ -198,6 +198,7 @@ class Term(ABC):
         excludes: kinds of terms that may not stand beside this one, since they would count the same thing twice.
         samples: latents that the term needs for each row.
         minimum_batch: rows that a batch must have at least.
+        layerwise: whether greedy pretraining applies it to every layer.
     """
 
     kind: ClassVar[str]
@@ -206,6 +207,7 @@ class Term(ABC):
     excludes: ClassVar[Set[str]] = frozenset()
     samples: int = 1
     minimum_batch: ClassVar[int] = 1
+    layerwise: ClassVar[bool] = False
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         """Return why this term has no meaning for rows of a shape, with advice; None if it has."""

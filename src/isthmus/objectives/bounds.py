@@ -81,9 +81,9 @@ def _squared_shares(log_weights: Tensor, z: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(log_weights.sum(), z, retain_graph=True)
     share = log_weights.detach().softmax(0)
-    gradient = gradient.view(*log_weights.shape, -1)
+    gradient = gradient.reshape(*log_weights.shape, -1)
     missing = (share.square() - share).unsqueeze(-1) * gradient
-    surrogate = (missing * z.view_as(gradient)).sum((0, -1))
+    surrogate = (missing * z.reshape(gradient.shape)).sum((0, -1))
     return surrogate - surrogate.detach()
 
 

@@ -32,18 +32,21 @@ class Rate(Term):
     """
 
     kind: ClassVar[str] = "rate"
-    needs: ClassVar[Set[str]] = frozenset({"kl"})  # type: ignore[misc]
     advice: ClassVar[str] = "drop the term or use a gaussian code"
     free_nats: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("objective.rate.free_nats", self.free_nats, 0.0)
 
+    @property
+    def needs(self) -> Set[str]:  # type: ignore[override]
+        return frozenset({"kl", "latent_kl"}) if self.free_nats else frozenset({"kl"})
+
     def __call__(self, forward: Forward) -> Tensor:
         kl = forward.code.quantities["kl"]
         if not self.free_nats:
             return kl.flatten(1).sum(1)
-        return kl.mean(0).clamp_min(self.free_nats).sum()
+        return kl.mean(0).flatten(1 if kl.ndim > 2 else 0).view(kl.shape[1], -1).sum(1).clamp_min(self.free_nats).sum()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Sparsity(Term):
     """
 
     kind: ClassVar[str] = "sparsity"
+    layerwise: ClassVar[bool] = True
 
     def __call__(self, forward: Forward) -> Tensor:
         z = forward.code.z
@@ -147,6 +151,7 @@ class Contraction(Term):
     """
 
     kind: ClassVar[str] = "contraction"
+    layerwise: ClassVar[bool] = True
     needs: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
     advice: ClassVar[str] = "set network.normalisation to layer or null, and use a code that reads each row alone"
     probes: int | None = None

@@ -174,8 +174,10 @@ class Run:
         loss = validation.get("total", averages.get("total", math.inf))
         # With nothing held out, the last epoch's weights are kept: the training loss lags behind them. An epoch that
         # ended in a recovery has trained nothing.
-        if averages and math.isfinite(loss) and (loss < state.best_loss or self.validation is None):
-            state.best_loss, state.best_epoch = loss, state.epoch + 1
+        # Nor do epochs compare in which latents are still closed: of those the last one is kept.
+        opening = state.step / self.steps < self.settings.opening
+        if averages and math.isfinite(loss) and (loss < state.best_loss or self.validation is None or opening):
+            state.best_loss, state.best_epoch = math.inf if opening else loss, state.epoch + 1
             self.best = self._weights()
         state.rows.append(row)
         for optimiser in self.optimisers.values():

@@ -45,8 +45,8 @@ def pretrain(composition: Composition, recipe: Recipe, data: Batch, progress: Pr
     """Train the network's stages one after the other, in place.
 
     The first stage rebuilds the rows under the recipe's likelihood, each later one the activations of the stage before,
-    with the squared error. The recipe's corruption is applied to what each stage sees, and the terms that need no more
-    than the encoder (sparsity, contraction) to its code.
+    with the squared error. The recipe's corruption is applied to what each stage sees, and the terms that are
+    meant for every layer (sparsity, contraction) to its code.
 
     Args:
         composition: initialised, on the device of the data.
@@ -57,15 +57,16 @@ def pretrain(composition: Composition, recipe: Recipe, data: Batch, progress: Pr
     Papers: Bengio et al., Greedy Layer-Wise Training of Deep Networks, NeurIPS 2006; Vincent et al., Stacked Denoising
     Autoencoders, JMLR 2010.
     """
-    terms = tuple(w for w in recipe.objective.terms if w.term.needs <= recipe.network.provides)
+    terms = tuple(w for w in recipe.objective.terms if w.term.layerwise)
     objective = Objective(SquaredError("linear"), terms)
     likelihood, row = composition.likelihood, tuple(data.x.shape[1:])
-    parameters = composition.network.parameters_per_value
+    parameters, corruption = composition.network.parameters_per_value, recipe.corruption
     for depth, stage in enumerate(composition.network.stages()):
         alone = Composition(
             StageNetwork(stage, row, parameters),
             Deterministic(stage.width).build(),
-            recipe.corruption,
+            # Bits are drawn from rows; activations are no probabilities.
+            None if depth and corruption is not None and corruption.steps[0].redraws else corruption,
             likelihood,
             {w.term.kind: composition.terms[w.term.kind] for w in terms},
         )
