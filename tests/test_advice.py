@@ -11,7 +11,7 @@ import pytest
 
 from isthmus import Autoencoder, Recipe, advise, presets
 from isthmus.advice import GOALS, KINDS, Advice
-from isthmus.advice.kinds import EVERY
+from isthmus.advice.kinds import EVERY, VARIANTS
 from isthmus.corruptions import GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import DataError, RecipeError
 
@@ -40,8 +40,9 @@ def why(advice: Advice, preset: str) -> str:
 
 
 def test_every_preset_is_weighed() -> None:
-    """Whoever adds a preset says what it is good at, and what not. (`sparse` is another name of two of them.)"""
-    assert set(presets.PRESETS) - {"sparse"} <= set(KINDS)
+    """Whoever adds a preset says what it is good at, and what not, or of which kind it is a variant."""
+    assert set(presets.PRESETS) <= {*KINDS, *VARIANTS} and not set(KINDS) & set(VARIANTS)
+    assert set(VARIANTS.values()) <= set(KINDS)
 
 
 @pytest.mark.parametrize("goal", GOALS)
@@ -79,7 +80,9 @@ def test_what_is_advised_can_be_trained_and_says_why(goal: str, rows: str) -> No
     data = json.loads(json.dumps(advice.to_dict()))
     assert Recipe.from_dict(data["recipe"]) == advice.recipe
     assert data["settings"] == json.loads(json.dumps(advice.settings))
-    small: dict[str, Any] = {"network.hidden_dims": (8,), "training.epochs": 1}
+    widths: dict[str, Any] = {"hidden_dims": (8,), "channels": (4, 4), "width": 8}
+    inside = {f"network.{k}": width for k, width in widths.items() if hasattr(advice.recipe.network, k)}
+    small: dict[str, Any] = {**inside, "training.epochs": 1}
     model = Autoencoder(advice.recipe.replace(small)).fit(ROWS[rows])
     assert model.transform(ROWS[rows]).shape == (len(ROWS[rows]), advice.latent_dim)
     # What is said of the settings that were left alone is what training takes.

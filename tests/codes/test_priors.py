@@ -275,8 +275,8 @@ def test_an_estimated_kl_averages_samples_and_without_a_draw_is_taken_at_the_mea
 
 def test_properties_say_what_a_posterior_and_a_prior_allow() -> None:
     both = {"kl", "posterior"}
-    assert Gaussian(2).provides == both | {"diagonal_posterior", "latent_kl"}
-    assert Gaussian(2, prior=LaplacePrior()).provides == both | {"diagonal_posterior", "latent_kl"}
+    assert Gaussian(2).provides == both | {"diagonal_posterior", "latent_kl", "opening"}
+    assert Gaussian(2, prior=LaplacePrior()).provides == both | {"diagonal_posterior", "latent_kl", "opening"}
     assert Gaussian(2, prior=MixturePrior()).provides == both | {"diagonal_posterior"}
     assert Gaussian(2, "full").provides == both
     assert Gaussian(4, "full").features() == 4 + 4 * 5 // 2

@@ -78,7 +78,7 @@ def test_batch_top_k_threshold_averages_the_smallest_kept_values() -> None:
     assert code.threshold.item() == pytest.approx(expected.item(), rel=1e-6), "a pass without gradients is no training"
     for seed in range(1, 30):
         f = features(seed=seed).requires_grad_()
-        code(f)
+        code(f, Draw())
         expected = 0.99 * expected + 0.01 * f.detach().flatten().sort(descending=True).values[3 * 40 - 1]
     assert code.threshold.item() == pytest.approx(expected.item(), rel=1e-5)
     code.eval()(features(seed=99))
@@ -90,7 +90,7 @@ def test_batch_top_k_has_k_latents_on_average_outside_training_and_rows_are_alon
     with torch.no_grad():
         code.initialise(features(200, 64), features(200, 64))
     for seed in range(200):
-        code(features(100, 64, seed=seed).requires_grad_())
+        code(features(100, 64, seed=seed).requires_grad_(), Draw())
     fresh = features(4000, 64, seed=1000)
     whole = code.eval()(fresh)
     assert whole.quantities["l0"].mean().item() == pytest.approx(5.0, rel=0.03)
@@ -124,7 +124,7 @@ def test_rows_are_counted_since_each_latent_was_last_active(spec: CodeSpec, posi
         f = features(count, 12, positions, seed) - 0.6 * torch.arange(12.0).view(-1, *[1] * len(positions))
         if seed == 2:
             f[:, 5] += 20.0  # one comes back
-        output = code(f.requires_grad_())
+        output = code(f.requires_grad_(), Draw())
         for latent in range(12):
             active = bool((output.z[:, latent] != 0).any())
             expected[latent] = 0 if active else expected[latent] + count
@@ -140,7 +140,7 @@ def test_rows_are_counted_since_each_latent_was_last_active(spec: CodeSpec, posi
 def test_counts_stand_still_outside_training(spec: CodeSpec) -> None:
     code = code_of(spec)
     silent = torch.full((10, 12), -5.0) - torch.arange(12.0)
-    code.train()(silent.clone().requires_grad_())
+    code.train()(silent.clone().requires_grad_(), Draw())
     before = code.rows_since_active.clone()
     assert before.any()
     code.eval()(silent)
@@ -151,7 +151,7 @@ def test_counts_stand_still_outside_training(spec: CodeSpec) -> None:
 
 def test_a_latent_that_is_kept_and_zero_is_not_active() -> None:
     code = code_of(TopK(12, 3)).train()
-    output = code(torch.zeros(10, 12, requires_grad=True))
+    output = code(torch.zeros(10, 12, requires_grad=True), Draw())
     assert (code.rows_since_active == 10).all() and not output.quantities["l0"].any()
 
 

@@ -177,7 +177,7 @@ def test_a_description_is_built_before_it_is_called() -> None:
 
 
 def test_rows_are_drawn_only_where_the_code_is_all() -> None:
-    assert ImageAdversary(sampled=True).needs == {"bottleneck"} and not ImageAdversary().needs
+    assert ImageAdversary(sampled=True).needs - ImageAdversary().needs == {"bottleneck"}
 
 
 def test_adversarial_training_brings_the_codes_to_the_prior() -> None:

@@ -146,8 +146,8 @@ def test_a_deterministic_code_samples_from_the_prior_it_was_brought_to() -> None
     again = code.prior((4000, 3), generator())
     assert again is not None and torch.equal(z, again)
     assert Deterministic(3).build().prior((2, 3)) is None
-    assert Deterministic(3, sampled_from="normal").provides == {"standard_normal_prior"}
-    assert Deterministic(3).provides == frozenset()
+    assert Deterministic(3, sampled_from="normal").provides == {"standard_normal_prior", "opening"}
+    assert Deterministic(3).provides == {"opening"}
     with pytest.raises(RecipeError, match=r"code\.sampled_from: expected one of None, normal"):
         Deterministic(3, sampled_from="uniform")
     model = Autoencoder(small(presets.wae()), random_state=0).fit(rows())
@@ -158,4 +158,4 @@ def test_a_deterministic_code_samples_from_the_prior_it_was_brought_to() -> None
 
 def test_a_prior_needs_a_decoder_that_lives_by_the_code_alone() -> None:
     assert Deterministic(sampled_from="normal").needs == {"bottleneck"} and not Deterministic().needs
-    assert Recipe(code=Deterministic(2, sampled_from="normal")).code.provides == {"standard_normal_prior"}
+    assert Recipe(code=Deterministic(2, sampled_from="normal")).code.provides == {"standard_normal_prior", "opening"}

@@ -51,3 +51,26 @@ _ALL = (
     Kind("wae", "codes as a whole follow the prior; sharper than a VAE", "no likelihood; needs large batches"),
 )
 KINDS: dict[str, Kind] = {kind.preset: kind for kind in _ALL}
+# Presets that are not weighed apart, and the kind whose strengths and limits they have: a table of all would be read by
+# nobody.
+VARIANTS: dict[str, str] = {
+    "sparse": "sparse_l1",
+    "stacked": "deep",
+    "nested": "autoencoder",
+    "batch_top_k": "top_k",
+    "jump_relu": "top_k",
+    "gated": "top_k",
+    "gru_autoencoder": "lstm_autoencoder",
+    "beta_tc_vae": "beta_vae",
+    "capacity_vae": "beta_vae",
+    "cvae": "vae",
+    "miwae": "vae",
+    "iwae": "vae",
+    "sparse_vae": "vae",
+    "vamp_vae": "vae",
+    "flow_vae": "vae",
+    "info_vae": "wae",
+    "aae": "wae",
+    "vae_gan": "conv_vae",
+    "categorical_vae": "vq_vae",
+}
