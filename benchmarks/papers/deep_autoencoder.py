@@ -25,7 +25,7 @@ from isthmus import Autoencoder, presets
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, evaluate and print the table."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=45)
     parser.add_argument("--untied", action="store_true", help="give the decoder weights of its own")
     parser.add_argument("--activation", default="silu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

@@ -75,11 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--protocol", choices=["layer", "stacked"], default="layer")
     parser.add_argument("--methods", nargs="+", default=["plain", "denoising", "contractive"])
-    parser.add_argument("--epochs", type=int, default=20, help="of pretraining")
+    parser.add_argument("--epochs", type=int, default=8, help="of pretraining")
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--contraction", type=float, default=0.1)
     parser.add_argument("--probes", type=int, default=1)
-    parser.add_argument("--tuning-epochs", type=int, default=30)
+    parser.add_argument("--tuning-epochs", type=int, default=14)
     parser.add_argument("--tuning-rate", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args(argv)
@@ -109,9 +109,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{minutes:.1f}",
             ]
         )
-    head = ["pretraining", "published", f"here, {len(options.seeds)} seeds", "minutes a seed"]
+    head = ["pretraining", "published", "here, median (range)", "minutes a seed"]
     note = f"{options.epochs} epochs of pretraining, {options.tuning_epochs} of fine-tuning."
-    command = f"python -m benchmarks.papers.pretraining --protocol {options.protocol}"
+    seeds = " ".join(map(str, options.seeds))
+    command = f"python -m benchmarks.papers.pretraining --protocol {options.protocol} --seeds {seeds}"
     publish(f"pretraining-{options.protocol}", head, rows, command, options.write, note)
 
 
