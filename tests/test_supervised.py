@@ -50,6 +50,16 @@ def test_a_frozen_encoder_is_left_alone_and_gives_logistic_regression_on_the_cod
     assert (NAMES[probabilities.argmax(1)] == model.predict(TEST)).all()
 
 
+def test_a_frozen_encoder_runs_as_in_use() -> None:
+    """Its running averages stay where they were, and its dropout is off."""
+    recipe = RECIPE.replace({"network.normalisation": "batch", "network.dropout": 0.3})
+    base = Autoencoder(recipe, random_state=0).fit(X)
+    before = weights(base)
+    model = LatentClassifier(base, fine_tune=False, training=SHORT, random_state=0).fit(X, Y)
+    for name, value in model.predictor_.autoencoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_fine_tuning_moves_the_encoder_of_a_copy_and_not_the_decoder(base: Autoencoder) -> None:
     before = weights(base)
     model = LatentClassifier(base, training=SHORT, random_state=0).fit(X, Y)

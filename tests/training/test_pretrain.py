@@ -15,7 +15,7 @@ from isthmus.training import pretrain
 from tests.helpers import build, rows
 
 X = rows(300)
-RECIPE = presets.stacked(2, (6, 4), epochs=2, pretraining=30, batch_size=32)
+RECIPE = presets.stacked(2, (7, 4), epochs=2, pretraining=30, batch_size=32)
 
 
 def stage_costs(composition: Composition, x: np.ndarray) -> list[float]:
@@ -55,7 +55,7 @@ def test_stages_are_trained_one_after_the_other() -> None:
     composition, recipe, batch = resolved()
     inner = {k: v.clone() for k, v in composition.network.encoder[2].state_dict().items()}
     pretrain(composition, recipe, batch)
-    single, shallow, _ = resolved(RECIPE.replace({"network.hidden_dims": [6]}))
+    single, shallow, _ = resolved(RECIPE.replace({"network.hidden_dims": [7]}))
     single.network.encoder[0].load_state_dict(resolved()[0].network.encoder[0].state_dict())
     single.network.decoder[0].load_state_dict(resolved()[0].network.decoder[0].state_dict())
     pretrain(single, shallow, batch)
@@ -78,7 +78,7 @@ def test_terms_on_the_encoder_count_in_every_stage(preset: str) -> None:
 
 
 def test_a_fit_pretrains_and_is_the_same_twice() -> None:
-    recipe = presets.stacked(2, (6, 4), corruption=Mask(0.2), epochs=1, pretraining=3, learning_rate=1e-6)
+    recipe = presets.stacked(2, (7, 4), corruption=Mask(0.2), epochs=1, pretraining=3, learning_rate=1e-6)
     first, second = (Autoencoder(recipe, random_state=0).fit(X) for _ in range(2))
     without = Autoencoder(recipe.replace({"training.pretraining": 0}), random_state=0).fit(X)
     for name, value in first.composition_.state_dict().items():
