@@ -119,14 +119,16 @@ class Composition(Trainable):
         features, skips = self.network.encode_with_skips(batch.observed())
         output: CodeOutput = self.code(features, draw, self._pseudo_features())
         output.skips = skips
-        if self._all_open:
-            return output
-        axis = output.z.ndim - output.mean.ndim + 1
-        open_ = torch.arange(output.z.shape[axis], device=output.z.device) < self.open_latents
-        output.kept = None
-        output.z = output.z * open_.view(-1, *[1] * (output.z.ndim - axis - 1))
-        output.mean = output.mean * open_.view(-1, *[1] * (output.mean.ndim - 2))
+        if not self._all_open:
+            output.kept = None
+            positions = output.mean.ndim - 2
+            output.z, output.mean = self._closed(output.z, positions), self._closed(output.mean, positions)
         return output
+
+    def _closed(self, z: Tensor, positions: int) -> Tensor:
+        """Return latents `(*samples, rows, latent, *positions)` with zeros for those that are not open yet."""
+        open_ = torch.arange(self.code.latent_dim, device=z.device) < self.open_latents
+        return z * open_.view(-1, *[1] * positions)
 
     def decode(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> Tensor:
         """Return the likelihood's parameters for latents `(rows, latent, *positions)`.
@@ -141,10 +143,7 @@ class Composition(Trainable):
         """Return latents `(rows, latent, *positions)` drawn from the code's prior; None if it has none."""
         shape = (rows, self.code.latent_dim, *self.network.positions)
         z = self.code.prior(shape, generator, self._pseudo_features())
-        if z is None or self._all_open:
-            return z
-        open_ = torch.arange(shape[1], device=z.device) < self.open_latents
-        return z * open_.view(-1, *[1] * (z.ndim - 2))
+        return z if z is None or self._all_open else self._closed(z, z.ndim - 2)
 
     def set_progress(self, progress: float, opening: float = 0.0) -> None:
         """Tell the parts where training is.

@@ -16,6 +16,7 @@ from isthmus.composition import Composition
 from isthmus.data.preprocess import Scaling
 from isthmus.errors import RecipeError
 from isthmus.metrics.health import Health
+from isthmus.objectives import Forward
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.training import runtime
@@ -151,18 +152,20 @@ class Inference:
             while left:
                 count = min(_SAMPLES_AT_A_TIME, left)
                 left -= count
-                parts.append(torch.logsumexp(self.log_weights(batch, Draw(count, keys=keys)), 0))
+                forward = self.composition(batch, Draw(count, keys=keys))
+                parts.append(torch.logsumexp(self.log_weights(forward, count), 0))
                 keys = keys + 1
             found.append((torch.logsumexp(torch.stack(parts), 0) - math.log(samples))[:real].cpu().numpy())
         return np.concatenate(found)
 
-    def log_weights(self, batch: Batch, draw: Draw) -> Tensor:
+    def log_weights(self, forward: Forward, samples: int) -> Tensor:
         """Return ``log p(x|z) + log p(z) - log q(z|x)`` `(samples, rows)` in nats, in float64."""
-        forward = self.composition(batch, draw)
-        code = forward.code
-        z = code.z if draw.samples > 1 else code.z[None]
-        cost = forward.reconstruction.view(draw.samples, -1)
+        code, batch = forward.code, forward.batch
+        z = code.z if samples > 1 else code.z[None]
+        cost = forward.reconstruction.view(samples, -1)
         observed = batch.x[0].numel() if batch.mask is None else batch.mask.flatten(1).sum(1)
+        if code.prior is None or code.posterior is None:
+            raise RecipeError("importance weights need a code with a posterior; try a gaussian one (presets.vae)")
         log_ratio = code.prior.log_density(z).double() - code.posterior.log_density(z).double()
         weights: Tensor = log_ratio - cost.double() - self.composition.likelihood.constant * observed
         outside = ~self.composition.likelihood.inside(forward.batch.wanted).flatten(1).all(1)
@@ -176,7 +179,7 @@ class Inference:
             if "posterior" in self.recipe.code.provides:
                 draw = Draw(samples, keys=row_keys(batch.x))
                 forward = self.composition(batch, draw)
-                share = torch.softmax(self.log_weights(batch, draw), 0)
+                share = torch.softmax(self.log_weights(forward, samples), 0)
                 rows = forward.expected().view(samples, batch.rows, *batch.x.shape[1:])
                 expected = (rows * share.view(*share.shape, *[1] * (rows.ndim - 2))).sum(0).to(batch.x.dtype)
             else:

@@ -117,19 +117,34 @@ class SparseCode(Code):
         return times > 0
 
 
-def _resolve_k(latent_dim: int) -> int:
-    return min(_LARGEST_K, max(1, latent_dim // _LATENTS_FOR_EACH_ACTIVE))
+class CountedSpec(SparseSpec):
+    """What the descriptions of codes that keep the k largest features share.
 
+    Attributes:
+        k: latents kept for each row; "auto" is a sixteenth of the latents, from 1 to 32.
+    """
 
-def _check_k(k: int | str, latent_dim: int | str) -> None:
-    check_or_auto("code.k", k)
-    if k != "auto" and latent_dim != "auto" and int(k) > int(latent_dim):
-        expected = f"at most as many as there are latents, {latent_dim}"
-        raise RecipeError("code.k: " + explain(expected, repr(k), "a smaller k, or a larger code.latent_dim"))
+    k: int | Literal["auto"]
+
+    def __post_init__(self) -> None:
+        check_or_auto("code.latent_dim", self.latent_dim)
+        check_or_auto("code.dead_after", self.dead_after)
+        check_or_auto("code.k", self.k)
+        if self.k != "auto" and self.latent_dim != "auto" and int(self.k) > int(self.latent_dim):
+            expected = f"at most as many as there are latents, {self.latent_dim}"
+            raise RecipeError("code.k: " + explain(expected, repr(self.k), "a smaller k, or a larger code.latent_dim"))
+
+    def resolve(self, row: tuple[int, ...], rows: int) -> Self:
+        """Return the description with every "auto" answered."""
+        found = super().resolve(row, rows)
+        if found.k != "auto":
+            return found
+        k = min(_LARGEST_K, max(1, int(found.latent_dim) // _LATENTS_FOR_EACH_ACTIVE))
+        return replace(found, k=k)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
-class TopK(SparseSpec):
+class TopK(CountedSpec):
     """The k largest features of each row are its latents, all others are zero: ``z = TopK(features)``.
 
     **Exactly k**: no rectifier comes first, so that a row with fewer than k positive features still has k latents that
@@ -163,15 +178,6 @@ class TopK(SparseSpec):
     k: int | Literal["auto"] = "auto"
     dead_after: int | Literal["auto"] = "auto"
 
-    def __post_init__(self) -> None:
-        check_or_auto("code.latent_dim", self.latent_dim)
-        check_or_auto("code.dead_after", self.dead_after)
-        _check_k(self.k, self.latent_dim)
-
-    def resolve(self, row: tuple[int, ...], rows: int) -> Self:
-        found = super().resolve(row, rows)
-        return replace(found, k=_resolve_k(int(found.latent_dim))) if found.k == "auto" else found
-
     def build(self, row: tuple[int, ...] = ()) -> TopKCode:
         return TopKCode(int(self.latent_dim), int(self.k), int(self.dead_after))
 
@@ -193,7 +199,7 @@ class TopKCode(SparseCode):
 
 
 @dataclass(frozen=True)
-class BatchTopK(SparseSpec):
+class BatchTopK(CountedSpec):
     """The rows * k largest features of a batch are its latents: rows share them by what they need.
 
     Outside training ``z = features * [features >= threshold]``, with the threshold an exponential moving average
@@ -225,15 +231,6 @@ class BatchTopK(SparseSpec):
     latent_dim: int | Literal["auto"] = "auto"
     k: int | Literal["auto"] = "auto"
     dead_after: int | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        check_or_auto("code.latent_dim", self.latent_dim)
-        check_or_auto("code.dead_after", self.dead_after)
-        _check_k(self.k, self.latent_dim)
-
-    def resolve(self, row: tuple[int, ...], rows: int) -> Self:
-        found = super().resolve(row, rows)
-        return replace(found, k=_resolve_k(int(found.latent_dim))) if found.k == "auto" else found
 
     def build(self, row: tuple[int, ...] = ()) -> BatchTopKCode:
         return BatchTopKCode(int(self.latent_dim), int(self.k), int(self.dead_after))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.networks.affine import COLUMNS_OF_ONE_ORDER
+from isthmus.networks.layers import COLUMNS_OF_ONE_ORDER
 
 State = tuple[Tensor, ...]
 

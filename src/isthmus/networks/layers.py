@@ -30,16 +30,19 @@ OUTPUT_SCALE = 0.1
 # A QR decomposition of larger matrices would take longer than it saves.
 _LARGEST_ORTHOGONAL = 4096
 # Products with fewer columns go to kernels that add up in another order in every fourth row (seen in MKL: 2 to 11).
-_COLUMNS_OF_ONE_ORDER = 16
+COLUMNS_OF_ONE_ORDER = 16
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, training: bool) -> Tensor:
-    """Return ``x W^T + b``; outside training, equal rows give equal results to the last bit, wherever they stand."""
-    missing = _COLUMNS_OF_ONE_ORDER - weight.shape[0]
+    """Return ``x W^T + b`` over the last axis of x.
+
+    Outside training, equal rows give equal results to the last bit, wherever they stand.
+    """
+    missing = COLUMNS_OF_ONE_ORDER - weight.shape[0]
     if training or missing <= 0:
         return F.linear(x, weight, bias)
     padded = F.linear(x, F.pad(weight, (0, 0, 0, missing)), None if bias is None else F.pad(bias, (0, missing)))
-    return padded[:, :-missing]
+    return padded[..., :-missing]
 
 
 def calibrate(
