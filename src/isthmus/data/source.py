@@ -1,0 +1,71 @@
+"""The contract of everything that rows are read from: arrays, frames, files, folders, data sets larger than memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from isthmus.seeds import derive
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+# Rows that lie together in a source and are read at once when it is shuffled; and how many such runs are mixed.
+RUN = 256
+MIXED = 64
+
+
+class Source(ABC):
+    """Rows of one kind in a fixed order, which can be read as often as wanted.
+
+    A **block** is some rows as the source has them, before any preprocessing: an array `(rows, *shape)` (vectors,
+    images, series, tokens; NaN where a number is missing), an Arrow table (tables), or a `scipy.sparse.csr_array`
+    (ratings). Blocks are never changed by who receives them.
+
+    Attributes:
+        kind: kind of row, one of `isthmus.schema.KINDS`.
+        in_memory: whether all rows lie in memory, so that reading them costs nothing.
+    """
+
+    kind: ClassVar[str]
+    in_memory: bool = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows; it may take a pass over the data the first time."""
+
+    @abstractmethod
+    def take(self, rows: Numbers) -> Any:
+        """Return the block of some rows by number, in the order that is asked for.
+
+        Raises:
+            DataError: for rows that cannot be read, saying which and where.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a text that differs where the rows do, without reading all of them (names, sizes, times of change)."""
+
+    def blocks(self, size: int) -> Iterator[Any]:
+        """Yield all rows in order, `size` at a time, the last block shorter."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, Any]]:
+        """Yield row numbers and their block, each row once, in an order that (seed, epoch) alone decides.
+
+        Runs of neighbouring rows are drawn, and many such runs are mixed, so that a source on disk is read in pieces.
+        """
+        generator = np.random.default_rng(derive(seed, "runs", epoch))
+        starts = generator.permutation(-(-len(self) // RUN)) * RUN
+        for first in range(0, len(starts), MIXED):
+            runs = [np.arange(start, min(start + RUN, len(self))) for start in starts[first : first + MIXED]]
+            rows = np.concatenate(runs)
+            generator.shuffle(rows)
+            yield rows, self.take(rows)
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` if what is read from has changed since it was opened."""
