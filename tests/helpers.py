@@ -30,6 +30,7 @@ from isthmus.objectives import (
     NegativeBinomial,
     Nested,
     Normal,
+    OneHot,
     SquaredError,
     StudentT,
     TotalCorrelation,
@@ -157,6 +158,7 @@ MORE: dict[type[Any], list[dict[str, Any]]] = {
     Contraction: [{"probes": 1}],
     TotalCorrelation: [{"rows": 1000}],
     Nested: [{"prefixes": (2,)}],
+    OneHot: [{"sizes": (3,)}, {"sizes": (2, 1, 3)}],
 }
 # What a part cannot be made without, or is too large without.
 LEAST: dict[str, Any] = {

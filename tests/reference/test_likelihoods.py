@@ -22,6 +22,7 @@ from isthmus.objectives import (
     Multinomial,
     NegativeBinomial,
     Normal,
+    OneHot,
     Poisson,
     SquaredError,
     StudentT,
@@ -39,6 +40,22 @@ def parameters_for(spec: LikelihoodSpec, row: tuple[int, ...], seed: int = 0) ->
     return torch.randn(ROWS, spec.parameters, *row, generator=generator(seed), dtype=torch.float64)
 
 
+def by_group(spec: OneHot, row: tuple[int, ...], function: Any, values: torch.Tensor) -> torch.Tensor:
+    """Return a function `(rows, size)` of each group of values `(rows, *row)`, one group after the other."""
+    flat = values.flatten(1)
+    sizes = (row[-1],) if spec.sizes == "auto" else spec.sizes
+    groups = flat.split(list(sizes) * (flat.shape[1] // sum(sizes)), 1)
+    return torch.cat([function(group) for group in groups], 1).view(-1, *row)
+
+
+def some_seen(spec: LikelihoodSpec) -> torch.Tensor:
+    """Return a mask of some values; a choice is seen as a whole or not at all."""
+    seen = torch.rand(ROWS, 6, generator=generator(3))
+    if isinstance(spec, OneHot):
+        seen = by_group(spec, ROW, lambda group: group[:, :1].expand_as(group), seen)
+    return seen < 0.5
+
+
 def data_for(spec: LikelihoodSpec, row: tuple[int, ...], seed: int = 1) -> torch.Tensor:
     uniform = torch.rand(ROWS, *row, generator=generator(seed), dtype=torch.float64)
     normal = torch.randn(ROWS, *row, generator=generator(seed), dtype=torch.float64)
@@ -49,6 +66,8 @@ def data_for(spec: LikelihoodSpec, row: tuple[int, ...], seed: int = 1) -> torch
         "counts": (8 * uniform.square()).floor(),
         "categories": (CLASSES * uniform).floor(),
     }
+    if isinstance(spec, OneHot):  # distributions, of which one-hot choices are a case
+        return by_group(spec, row, lambda group: group / group.sum(1, keepdim=True), uniform)
     if spec.support != "mixed":
         return values[spec.support]
     x = torch.empty(ROWS, 6, dtype=torch.float64)
@@ -105,6 +124,8 @@ def log_densities(spec: LikelihoodSpec, likelihood: Any, parameters: np.ndarray,
         for (columns, part), inner in zip(spec.parts, likelihood.parts, strict=True):
             found[:, columns] = log_densities(part, inner, flat[:, :, columns], values[:, columns])
         return found.reshape(x.shape)
+    if isinstance(spec, OneHot):
+        return x * np.log(mean_of(spec, likelihood, parameters))
     if isinstance(spec, Categorical):
         p = np.exp(parameters) / np.exp(parameters).sum(1, keepdims=True)
         return np.log(np.take_along_axis(p, x[:, None].astype(int), 1)[:, 0])
@@ -151,7 +172,8 @@ def test_masks_of_nothing_everything_and_some(spec: LikelihoodSpec) -> None:
     everything, nothing = torch.ones(ROWS, 6).bool(), torch.zeros(ROWS, 6).bool()
     torch.testing.assert_close(likelihood.cost(parameters, x, everything), likelihood.cost(parameters, x, None))
     assert likelihood.cost(parameters, x, nothing).tolist() == [0.0] * ROWS
-    some = torch.rand(ROWS, 6, generator=generator(3)) < 0.5
+    some = some_seen(spec)
+    assert some.any() and not some.all()
     expected = expected_cost(spec, likelihood, parameters, x, some)
     torch.testing.assert_close(likelihood.cost(parameters, x, some), expected, rtol=1e-6, atol=1e-6)
 
@@ -161,7 +183,7 @@ def test_masks_of_nothing_everything_and_some(spec: LikelihoodSpec) -> None:
 def test_values_under_the_mask_change_neither_cost_nor_gradient(spec: LikelihoodSpec, hole: float) -> None:
     likelihood = built(spec, ROW)
     parameters, x = parameters_for(spec, ROW).requires_grad_(), data_for(spec, ROW)
-    mask = torch.rand(ROWS, 6, generator=generator(3)) < 0.5
+    mask = some_seen(spec)
     clean = likelihood.cost(parameters, x, mask)
     holed = likelihood.cost(parameters, torch.where(mask, x, hole), mask)
     torch.testing.assert_close(holed, clean)
@@ -193,6 +215,9 @@ def mean_of(spec: LikelihoodSpec, likelihood: Any, parameters: np.ndarray) -> np
         return 5.0 * np.exp(first) / np.exp(first).sum(1, keepdims=True)
     if isinstance(spec, Categorical):
         return parameters.argmax(1)
+    if isinstance(spec, OneHot):
+        weights = torch.from_numpy(np.exp(first))
+        return by_group(spec, first.shape[1:], lambda group: group / group.sum(1, keepdim=True), weights).numpy()
     if isinstance(spec, BinaryCrossEntropy | Bernoulli):
         return 1 / (1 + np.exp(-first))
     if isinstance(spec, ContinuousBernoulli):
@@ -340,13 +365,13 @@ def test_draws_of_mixed_columns_are_of_their_kinds() -> None:
 # ---- the constant guess -------------------------------------------------------------------------------------------
 
 # The mean is no best guess of a Laplace or t density, and a category has none; of mixed columns some read less.
-BY_MOMENTS = (SquaredError, BinaryCrossEntropy, Bernoulli, ContinuousBernoulli, Normal, Poisson, Multinomial)
+BY_MOMENTS = (SquaredError, BinaryCrossEntropy, Bernoulli, ContinuousBernoulli, Normal, Poisson, Multinomial, OneHot)
 
 
 def data_within(spec: LikelihoodSpec, row: tuple[int, ...]) -> torch.Tensor:
     """Return rows whose columns' means are away from the margins in which logits are kept finite."""
     x = data_for(spec, row).float()
-    return x * 0.8 + 0.1 if spec.support in ("unit", "binary") else x
+    return x * 0.8 + 0.1 if spec.support in ("unit", "binary") and not isinstance(spec, OneHot) else x
 
 
 @each_likelihood
@@ -558,5 +583,5 @@ def test_every_likelihood_is_tested_here() -> None:
     assert set(LIKELIHOODS.values()) == {
         *(SquaredError, BinaryCrossEntropy, Bernoulli, ContinuousBernoulli),
         *(Normal, Laplace, StudentT),
-        *(Poisson, NegativeBinomial, Multinomial, Categorical, Mixed),
+        *(Poisson, NegativeBinomial, Multinomial, Categorical, OneHot, Mixed),
     }

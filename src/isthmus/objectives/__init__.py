@@ -13,6 +13,7 @@ from isthmus.objectives.base import (
     WeightedTerm,
 )
 from isthmus.objectives.bounds import Capacity, ImportanceWeighted, TotalCorrelation
+from isthmus.objectives.choices import OneHot
 from isthmus.objectives.continuous import Laplace, Normal, StudentT
 from isthmus.objectives.discrepancy import Discrepancy
 from isthmus.objectives.discrete import Categorical, Multinomial, NegativeBinomial, Poisson
@@ -52,6 +53,7 @@ LIKELIHOODS: dict[str, type[LikelihoodSpec]] = {
     "negative_binomial": NegativeBinomial,
     "multinomial": Multinomial,
     "categorical": Categorical,
+    "one_hot": OneHot,
     "mixed": Mixed,
 }
 TERMS: dict[str, type[Term]] = {
@@ -118,6 +120,7 @@ __all__ = [
     "Nested",
     "Normal",
     "Objective",
+    "OneHot",
     "OwningTerm",
     "Perceptual",
     "Poisson",
