@@ -132,7 +132,7 @@ def isthmus_bound(model: Any, x: Rows) -> float:
     """Return the bound of isthmus's model, from its network alone; `score_samples` is only printed beside it."""
     from isthmus.schema import Batch
 
-    if not np.array_equal(model.scaling_.forward(x), x):
+    if not np.array_equal(model.encoding_.forward(x), x):
         raise ValueError("isthmus scaled images that are in [0, 1] already: its nats would be those of other data")
     composition = model.composition_
 

@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
     {"presets"},
     {"training", "artifact"},
     {"conditions", "inference"},
+    {"preparation", "verbs"},
     {"estimator", "advice"},
     {"supervised"},
     {"applications"},

@@ -17,6 +17,7 @@ import pytest
 import isthmus
 from isthmus.objectives import Likelihood
 from isthmus.training import Progress
+from isthmus.verbs import Verbs
 
 PUBLIC = [
     "Autoencoder",
@@ -43,7 +44,8 @@ def test_the_public_names_are_this_list() -> None:
 
 
 def test_the_verbs_of_the_estimator_are_this_list() -> None:
-    own = {name for name in vars(isthmus.Autoencoder) if not name.startswith("_") and not name.endswith("_request")}
+    names = {*vars(isthmus.Autoencoder), *vars(Verbs)}
+    own = {name for name in names if not name.startswith("_") and not name.endswith("_request")}
     assert {
         "corrupt",
         "health",
@@ -55,14 +57,16 @@ def test_the_verbs_of_the_estimator_are_this_list() -> None:
         "interpolate",
         "inverse_transform",
         "kl_per_latent",
+        "reading",
         "reconstruct",
         "sample",
         "save",
         "score",
+        "score_columns",
         "score_samples",
         "set_params",
         "transform",
-    } == own - set(isthmus.Autoencoder.__annotations__)
+    } == own - set(isthmus.Autoencoder.__annotations__) - set(Verbs.__annotations__)
 
 
 def modules() -> list[str]:

@@ -201,7 +201,7 @@ RECIPES: dict[str, Wrong] = {
     "preprocessing": (
         lambda: Recipe(preprocessing="minmax"),
         RecipeError,
-        "preprocessing: expected one of auto, unit, standard, none, got 'minmax'",
+        "preprocessing: expected one of auto, unit, standard, none, columns, robust, quantile, log, .*got 'minmax'",
     ),
     "network of another part": (
         lambda: Recipe(network=Gaussian(2)),
@@ -446,7 +446,7 @@ USE: dict[str, tuple[str, Callable[[Autoencoder], Any], type[Exception], str]] =
         "frame",
         lambda m: m.transform(pd.DataFrame(X, columns=list("abcdeg"))),
         DataError,
-        r"the training columns .*got missing \['f'\], unknown \['g'\]; try X\[model.schema_.names\]",
+        r"the training columns .*got missing \['f'\], unknown \['g'\]; try X\[list\(model.schema_.names\)\]",
     ),
     "columns in another order": (
         "frame",

@@ -18,7 +18,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from isthmus.composition import Composition
-from isthmus.data.preprocess import Scaling, from_state
+from isthmus.data.preprocess import Encoding
+from isthmus.data.survey import encoding_of
 from isthmus.errors import ArtifactError, RecipeError
 from isthmus.files import move_whole, temporary_beside, write_whole
 from isthmus.recipe import Recipe
@@ -40,7 +41,7 @@ class Artifact:
         recipe: resolved.
         schema: of the rows.
         composition: with trained weights.
-        scaling: fitted.
+        encoding: fitted.
         metrics: what training measured, plain JSON values.
         history_csv: the history as CSV text.
     """
@@ -48,7 +49,7 @@ class Artifact:
     recipe: Recipe
     schema: Schema
     composition: Composition
-    scaling: Scaling
+    encoding: Encoding
     metrics: dict[str, Any]
     history_csv: str
 
@@ -115,17 +116,17 @@ def load(path: str | Path) -> Artifact:
         tensors = load_tensors(data["model.safetensors"])
     except SafetensorError as error:
         raise ArtifactError(f"model.safetensors of {str(folder)!r} is damaged: {error}") from None
-    scaling = _scaling(folder, recipe, schema, tensors)
+    encoding = _encoding(folder, recipe, schema, tensors)
     weights = {k.removeprefix("composition."): v for k, v in tensors.items() if k.startswith("composition.")}
     strangers = [name for name in tensors if not name.startswith(("composition.", "preprocessing."))]
     if strangers:
         raise ArtifactError(f"model.safetensors of {str(folder)!r} holds what no model has: {', '.join(strangers)}")
     composition = _build(folder, recipe, schema, weights)
     history = _history(folder, data["history.csv"])
-    return Artifact(recipe, schema, composition, scaling, manifest["metrics"], history)
+    return Artifact(recipe, schema, composition, encoding, manifest["metrics"], history)
 
 
-def _scaling(folder: Path, recipe: Recipe, schema: Schema, tensors: dict[str, torch.Tensor]) -> Scaling:
+def _encoding(folder: Path, recipe: Recipe, schema: Schema, tensors: dict[str, torch.Tensor]) -> Encoding:
     chosen = {k.removeprefix("preprocessing."): v for k, v in tensors.items() if k.startswith("preprocessing.")}
     for name, tensor in chosen.items():
         if tensor.dtype != torch.float64 or tuple(tensor.shape) not in ((), schema.shape):
@@ -133,7 +134,7 @@ def _scaling(folder: Path, recipe: Recipe, schema: Schema, tensors: dict[str, to
                 f"model.safetensors of {str(folder)!r} has a preprocessing.{name} of shape {tuple(tensor.shape)} and "
                 f"type {tensor.dtype}, expected float64 of the shape of a row"
             )
-    return from_state(recipe.preprocessing, {name: tensor.numpy() for name, tensor in chosen.items()})
+    return encoding_of(schema, recipe.preprocessing, {name: tensor.numpy() for name, tensor in chosen.items()})
 
 
 def _history(folder: Path, data: bytes) -> str:
@@ -174,7 +175,7 @@ def _build(folder: Path, recipe: Recipe, schema: Schema, weights: dict[str, torc
 
 def _contents(artifact: Artifact) -> dict[str, bytes]:
     tensors = {f"composition.{k}": v.detach().cpu().contiguous() for k, v in artifact.composition.state_dict().items()}
-    for name, array in artifact.scaling.state().items():
+    for name, array in artifact.encoding.state().items():
         tensors[f"preprocessing.{name}"] = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)).reshape(
             array.shape
         )

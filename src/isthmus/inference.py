@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from isthmus.codes import CodeOutput, Draw, row_keys
 from isthmus.composition import Composition
-from isthmus.data.preprocess import Scaling
+from isthmus.data.loader import take
+from isthmus.data.preprocess import Encoding
+from isthmus.data.tables import places
 from isthmus.errors import RecipeError
 from isthmus.metrics.health import Health
 from isthmus.objectives import Forward
@@ -34,24 +36,13 @@ SCORE_SAMPLES = 16
 _SAMPLES_AT_A_TIME = 50
 
 
-def to_batch(values: np.ndarray[Any, Any], scaling: Scaling, condition: Any, device: torch.device) -> Batch:
-    """Return rows in the user's units as a batch; NaN becomes a masked zero."""
-    mask = None
-    if values.dtype.kind == "f" and np.isnan(values.sum(dtype=np.float64)):
-        seen = ~np.isnan(values)
-        # The offset becomes zero once scaled, which is what the parts see where nothing was observed.
-        values, mask = np.where(seen, values, scaling.offset.astype(values.dtype)), torch.from_numpy(seen)
-    told = None if condition is None else torch.from_numpy(condition)
-    return Batch(torch.from_numpy(scaling.forward(values)), mask, told).to(device)
-
-
 @dataclass(frozen=True)
 class Inference:
     """Everything that is asked of a trained model, without gradients and independent of the other rows."""
 
     recipe: Recipe
     schema: Schema
-    scaling: Scaling
+    encoding: Encoding
     composition: Composition
 
     @property
@@ -69,59 +60,54 @@ class Inference:
         """Values in a row's code."""
         return math.prod(self.latent)
 
-    def blocks(self, values: np.ndarray[Any, Any], condition: Any = None) -> Iterator[tuple[Batch, int]]:
-        """Yield padded blocks of rows given in the user's units, and how many rows of each are real."""
-        for start in range(0, len(values), BLOCK):
-            part = slice(start, start + BLOCK)
-            told = None if condition is None else condition[part]
-            batch = to_batch(values[part], self.scaling, told, torch.device("cpu"))
-            yield from self._padded(batch)
-
-    def _padded(self, batch: Batch) -> Iterator[tuple[Batch, int]]:
+    def blocks(self, batch: Batch) -> Iterator[tuple[Batch, int]]:
+        """Yield padded blocks of encoded rows, and how many rows of each are real."""
         device = next(self.composition.parameters()).device
-        with torch.no_grad(), runtime.threads(self.recipe.training.threads, self.composition, BLOCK):
-            mask = None if batch.mask is None else _pad(batch.mask)
-            told = None if batch.condition is None else _pad(batch.condition)
-            yield Batch(_pad(batch.x), mask, told).to(device), batch.rows
+        for start in range(0, batch.rows, BLOCK):
+            part = take(batch, slice(start, start + BLOCK))
+            with torch.no_grad(), runtime.threads(self.recipe.training.threads, self.composition, BLOCK):
+                mask = None if part.mask is None else _pad(part.mask)
+                told = None if part.condition is None else _pad(part.condition)
+                yield Batch(_pad(part.x), mask, told).to(device), part.rows
 
-    def encode(self, values: np.ndarray[Any, Any], condition: Any = None) -> Iterator[tuple[CodeOutput, int]]:
+    def encode(self, batch: Batch) -> Iterator[tuple[CodeOutput, int]]:
         """Yield the code's output for each block, and how many of its rows are real."""
-        for batch, real in self.blocks(values, condition):
-            yield self.composition.encode(batch), real
+        for block, real in self.blocks(batch):
+            yield self.composition.encode(block), real
 
-    def codes(self, values: np.ndarray[Any, Any], condition: Any = None) -> Floats:
+    def codes(self, batch: Batch) -> Floats:
         """Return the codes `(rows, width)`."""
-        return np.concatenate(
-            [code.mean.flatten(1)[:real].cpu().numpy() for code, real in self.encode(values, condition)]
-        )
+        return np.concatenate([code.mean.flatten(1)[:real].cpu().numpy() for code, real in self.encode(batch)])
 
-    def reconstruct(self, values: np.ndarray[Any, Any], condition: Any = None) -> Floats:
-        """Return the expected rows `(rows, *shape)`."""
+    def reconstruct(self, batch: Batch, types: Any = None) -> Any:
+        """Return the expected rows as a block in the user's units; `types` is what `Encoding.inverse` takes."""
         rows = []
-        for batch, real in self.blocks(values, condition):
-            code = self.composition.encode(batch)
+        for block, real in self.blocks(batch):
+            code = self.composition.encode(block)
             # The whole block: the last few values of an array go through another form of an activation (a sigmoid's
             # last bit differs), so what a block holds must not decide where it ends.
-            rows.append(self._expected(self.composition.decode(code.mean, batch, code.skips))[:real])
-        return np.concatenate(rows)
+            rows.append(self._expected(self.composition.decode(code.mean, block, code.skips))[:real])
+        return self._in_units(np.concatenate(rows), types)
 
-    def decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Floats:
-        """Return the expected rows for codes `(rows, width)`, or with a generator rows drawn from p(x|z)."""
+    def decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Any:
+        """Return a block: the expected rows for codes `(rows, width)`, or with a generator rows drawn from p(x|z)."""
         self.check_code_alone()
+        told = None if condition is None else torch.from_numpy(condition)
+        given = Batch(torch.from_numpy(np.ascontiguousarray(codes, dtype=np.float32)), condition=told)
         rows = []
-        for start in range(0, len(codes), BLOCK):
-            part = slice(start, start + BLOCK)
-            told = None if condition is None else torch.from_numpy(condition[part])
-            given = Batch(torch.from_numpy(np.ascontiguousarray(codes[part], dtype=np.float32)), condition=told)
-            for batch, real in self._padded(given):
-                parameters = self.composition.decode(batch.x.view(-1, *self.latent), batch)
-                rows.append(self._expected(parameters, generator)[:real])
-        return np.concatenate(rows)
+        for block, real in self.blocks(given):
+            parameters = self.composition.decode(block.x.view(-1, *self.latent), block)
+            rows.append(self._expected(parameters, generator)[:real])
+        return self._in_units(np.concatenate(rows))
 
     def _expected(self, parameters: Tensor, generator: torch.Generator | None = None) -> Floats:
         likelihood = self.composition.likelihood
         x = likelihood.mean(parameters) if generator is None else likelihood.draw(parameters, generator)
-        return self.scaling.inverse(x.cpu().numpy(), self.schema.float_dtype)
+        found: Floats = x.cpu().numpy()
+        return found
+
+    def _in_units(self, rows: Floats, types: Any = None) -> Any:
+        return self.encoding.inverse(rows, types or self.schema.float_dtype)
 
     def check_code_alone(self) -> None:
         """Raise `RecipeError` where the decoder needs more than the code."""
@@ -131,10 +117,10 @@ class Inference:
                 "a code alone cannot be decoded; try reconstruct, or a model trained with network.skips=false"
             )
 
-    def scores(self, values: np.ndarray[Any, Any], condition: Any = None) -> Doubles:
+    def scores(self, rows: Batch) -> Doubles:
         """Return ``log p(x | z(x))``, or for a variational code the evidence lower bound, in nats `(rows,)`."""
         scores = []
-        for batch, real in self.blocks(values, condition):
+        for batch, real in self.blocks(rows):
             draw = Draw(SCORE_SAMPLES, keys=row_keys(batch.x)) if self.variational else None
             forward = self.composition(batch, draw)
             score = self.composition.log_likelihood(forward).double()
@@ -144,10 +130,30 @@ class Inference:
             scores.append(score[:real].cpu().numpy())
         return np.concatenate(scores)
 
-    def log_likelihood(self, values: np.ndarray[Any, Any], condition: Any, samples: int) -> Doubles:
+    def column_costs(self, rows: Batch) -> Doubles:
+        """Return ``-log p(x_j | z(x))`` of each value of a row, or column of a table, in nats `(rows, columns)`."""
+        costs = []
+        groups = places(self.schema.columns) if self.schema.columns is not None else None
+        likelihood = self.composition.likelihood
+        for block, real in self.blocks(rows):
+            forward = self.composition(block)
+            wanted = forward.batch.wanted
+            width = wanted[0].numel()
+            observed = torch.ones_like(wanted, dtype=torch.bool) if block.mask is None else block.mask
+            found = []
+            for group in groups or [slice(place, place + 1) for place in range(width)]:
+                only = torch.zeros(width, dtype=torch.bool, device=wanted.device)
+                only[group] = True
+                mask = observed & only.view(wanted.shape[1:])
+                seen = mask.flatten(1).sum(1)
+                found.append(likelihood.cost(forward.parameters, wanted, mask) + likelihood.constant * seen)
+            costs.append(torch.stack(found, 1)[:real].double().cpu().numpy())
+        return np.concatenate(costs)
+
+    def log_likelihood(self, rows: Batch, samples: int) -> Doubles:
         """Return ``log mean_k p(x|z_k) p(z_k) / q(z_k|x)`` with `samples` draws, in nats `(rows,)`."""
         found = []
-        for batch, real in self.blocks(values, condition):
+        for batch, real in self.blocks(rows):
             keys, parts, left = row_keys(batch.x), [], samples
             while left:
                 count = min(_SAMPLES_AT_A_TIME, left)
@@ -172,40 +178,38 @@ class Inference:
         weights = weights.masked_fill(outside, -torch.inf)
         return weights
 
-    def impute(self, values: np.ndarray[Any, Any], condition: Any, samples: int) -> Floats:
-        """Return the rows with their missing values filled in by their expectation."""
+    def impute(self, rows: Batch, samples: int, types: Any = None) -> Any:
+        """Return the rows as a block in the user's units, with missing values by their expectation."""
         filled = []
-        for batch, real in self.blocks(values, condition):
+        for batch, real in self.blocks(rows):
             if "posterior" in self.recipe.code.provides:
-                draw = Draw(samples, keys=row_keys(batch.x))
-                forward = self.composition(batch, draw)
+                forward = self.composition(batch, Draw(samples, keys=row_keys(batch.x)))
                 share = torch.softmax(self.log_weights(forward, samples), 0)
-                rows = forward.expected().view(samples, batch.rows, *batch.x.shape[1:])
-                expected = (rows * share.view(*share.shape, *[1] * (rows.ndim - 2))).sum(0).to(batch.x.dtype)
+                drawn = forward.expected().view(samples, batch.rows, *batch.x.shape[1:])
+                expected = (drawn * share.view(*share.shape, *[1] * (drawn.ndim - 2))).sum(0).to(batch.x.dtype)
             else:
                 code = self.composition.encode(batch)
                 expected = self.composition.likelihood.mean(self.composition.decode(code.mean, batch, code.skips))
-            filled.append(self.scaling.inverse(expected[:real].cpu().numpy(), self.schema.float_dtype))
-        out = np.concatenate(filled)
-        seen = ~np.isnan(values)
-        out[seen] = values[seen]
-        return out
+            filled.append(expected[:real].cpu().numpy())
+        return self._in_units(np.concatenate(filled), types)
 
-    def health(self, values: np.ndarray[Any, Any], condition: Any, most: int) -> Health:
+    def health(self, batches: Iterable[Batch], most: int) -> Health:
         """Return every measure of `metrics.code_health` on at most so many of the rows and positions."""
         outputs = (
-            (self.composition.encode(batch, Draw(1, keys=row_keys(batch.x))), real)
-            for batch, real in self.blocks(values, condition)
+            (self.composition.encode(block, Draw(1, keys=row_keys(block.x))), real)
+            for batch in batches
+            for block, real in self.blocks(batch)
         )
         return sample(outputs, most).health()
 
-    def kl_per_latent(self, values: np.ndarray[Any, Any], condition: Any = None) -> Doubles:
+    def kl_per_latent(self, batches: Iterable[Batch]) -> Doubles:
         """Return each latent's KL averaged over rows, in nats; a categorical code has one for each variable."""
-        sums = [
-            code.quantities["kl"].flatten(1)[:real].double().sum(0).cpu().numpy()
-            for code, real in self.encode(values, condition)
-        ]
-        average: Doubles = np.sum(sums, 0) / len(values)
+        sums, rows = [], 0
+        for batch in batches:
+            rows += batch.rows
+            for code, real in self.encode(batch):
+                sums.append(code.quantities["kl"].flatten(1)[:real].double().sum(0).cpu().numpy())
+        average: Doubles = np.sum(sums, 0) / rows
         return average
 
 

@@ -14,14 +14,17 @@ from isthmus.codec import AXES, assign, check_fields, check_mapping, decode_obje
 from isthmus.codes import CodeSpec, Deterministic
 from isthmus.composition import Composition
 from isthmus.corruptions import Corruption
+from isthmus.data.columns import SCALES
 from isthmus.data.preprocess import SCALINGS
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.networks import Dense, NetworkSpec, Widths
 from isthmus.objectives import (
     BinaryCrossEntropy,
     LikelihoodSpec,
+    Mixed,
     Normal,
     Objective,
+    OneHot,
     Shapes,
     SquaredError,
 )
@@ -121,11 +124,13 @@ class Recipe:
         corruption: what the encoder sees instead of x in training; None for x itself.
         objective: what is minimised.
         missing: "refuse" rows with missing values (NaN), or "mask" them: the encoder sees zero there and the
-            likelihood leaves them out.
+            likelihood leaves them out; "auto" masks where training rows of a table, series or text have some.
         conditional: whether encoder and decoder must be told something beside the row, such as its class.
         preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
             8- and 16-bit integers and values in [0, 1], else "standard"; and "none" for a likelihood of counts,
-            categories or mixed columns, which have their own units.
+            categories or mixed columns, which have their own units. For the numbers of a table also "robust" (median
+            0, quartiles as of a normal density), "log", "quantile", and "columns", which "auto" is there: "standard",
+            or "log" for columns with a long tail.
         training: how it is trained.
 
     Raises:
@@ -147,7 +152,7 @@ class Recipe:
     objective: Objective = field(default_factory=Objective)
     preprocessing: str = "auto"
     training: Training = field(default_factory=Training)
-    missing: str = "refuse"
+    missing: str = "auto"
     conditional: bool = False
 
     def __post_init__(self) -> None:
@@ -160,8 +165,8 @@ class Recipe:
             raise RecipeError("objective: " + explain("an Objective", repr(self.objective), "Reconstruction(...)"))
         if not isinstance(self.training, Training):
             raise RecipeError("training: " + explain("a Training", repr(self.training), "Training()"))
-        check_choice("preprocessing", self.preprocessing, ["auto", *SCALINGS])
-        check_choice("missing", self.missing, ["refuse", "mask"])
+        check_choice("preprocessing", self.preprocessing, PREPROCESSING)
+        check_choice("missing", self.missing, ["auto", "refuse", "mask"])
         check_choice("conditional", self.conditional, [False, True])
         self.check()
 
@@ -210,29 +215,45 @@ class Recipe:
         preprocessing = self.preprocessing
         if preprocessing == "auto":
             preprocessing = _auto_preprocessing(self.objective.likelihood, schema)
-        code = self.code.resolve(schema.shape, rows)
-        network = self.network.resolve(schema.shape, rows)
-        unit = _is_unit(preprocessing, schema)
-        likelihood = _resolve_likelihood(self.objective.likelihood, unit=unit).resolve(schema)
-        unsupported = likelihood.unsupported(schema, preprocessing)
-        if unsupported is not None:
-            raise RecipeError(unsupported)
+        _check_preprocessing(preprocessing, schema)
+        code = self.code.resolve(schema.row, rows)
+        network = self.network.resolve(schema.row, rows)
+        likelihood = self._fitting_likelihood(schema, preprocessing)
         resolved = dataclasses.replace(
             self,
             network=network,
             code=code,
             objective=dataclasses.replace(self.objective, likelihood=likelihood),
             preprocessing=preprocessing,
+            missing=("mask" if schema.holes else "refuse") if self.missing == "auto" else self.missing,
             training=_resolve_training(self.training, rows),
         )
         resolved._check_misfits(schema)
         _check_batches(resolved, rows)
         return resolved
 
+    def _fitting_likelihood(self, schema: Schema, preprocessing: str) -> LikelihoodSpec:
+        """Return the likelihood with every "auto" answered; that of a table has a part for each kind of column."""
+        if self.objective.likelihood in _AUTOMATIC and schema.kind == "tokens":
+            return OneHot().resolve(schema)
+        given = _resolve_likelihood(self.objective.likelihood, unit=_is_unit(preprocessing, schema)).resolve(schema)
+        numbers, bits, choices = schema.groups
+        whole = isinstance(given, Mixed) or not (bits or choices) or (preprocessing == "unit" and not choices)
+        if whole or numbers:
+            unsupported = given.unsupported(schema, preprocessing)
+            if unsupported is not None:
+                raise RecipeError(unsupported)
+        if whole:
+            return given
+        parts: list[Any] = [(f"0:{numbers}", given)] if numbers else []
+        parts += [(f"{numbers}:{numbers + bits}", BinaryCrossEntropy())] if bits else []
+        parts += [(f"{numbers + bits}:{schema.row[0]}", OneHot(choices))] if choices else []
+        return Mixed(tuple(parts)) if len(parts) > 1 else parts[0][1]
+
     def _check_misfits(self, schema: Schema) -> None:
         parts = [self.code, self.likelihood, self.corruption, *(w.term for w in self.objective.terms)]
         reasons = [self.network.misfit(self.widths(schema))]
-        reasons += [part.misfit(schema.shape) for part in parts if part is not None]
+        reasons += [part.misfit(schema.row) for part in parts if part is not None]
         for why in reasons:
             if why is not None:
                 raise RecipeError(why)
@@ -249,7 +270,7 @@ class Recipe:
         if self.code.latent_dim == "auto":
             raise RecipeError("code.latent_dim is still 'auto'; try recipe.resolve(schema, rows) first")
         return Widths(
-            row=schema.shape,
+            row=schema.row,
             features=self.code.features(),
             latent=self.code.latent_dim,
             parameters=self.likelihood.parameters,
@@ -261,12 +282,12 @@ class Recipe:
         """Return the composition of a resolved recipe, initialised from torch's generator."""
         widths = self.widths(schema)
         network = self.network.build(widths)
-        shapes = Shapes((widths.latent, *network.positions), schema.shape)
+        shapes = Shapes((widths.latent, *network.positions), schema.row)
         return Composition(
             network=network,
-            code=self.code.build(schema.shape),
+            code=self.code.build(schema.row),
             corruption=self.corruption,
-            likelihood=self.likelihood.build(schema.shape),
+            likelihood=self.likelihood.build(schema.row),
             terms={w.term.kind: w.term.build(shapes) for w in self.objective.terms},
             condition_dim=widths.condition,
         )
@@ -364,6 +385,9 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+_AUTOMATIC = ("auto_error", "auto_density")
+
+
 def _resolve_likelihood(likelihood: LikelihoodSpec | str, *, unit: bool) -> LikelihoodSpec:
     if likelihood == "auto_density":
         return BinaryCrossEntropy() if unit else Normal()
@@ -381,7 +405,25 @@ def _is_unit(preprocessing: str, schema: Schema) -> bool:
 def _auto_preprocessing(likelihood: LikelihoodSpec | str, schema: Schema) -> str:
     if isinstance(likelihood, LikelihoodSpec) and likelihood.domain.raw:
         return "none"
-    return "unit" if schema.in_unit_interval else "standard"
+    if schema.kind in _OWN_ENCODING:
+        return _OWN_ENCODING[schema.kind]
+    if schema.in_unit_interval:
+        return "unit"
+    return "columns" if schema.columns is not None else "standard"
+
+
+# Rows that are encoded in a way of their own.
+_OWN_ENCODING = {"tokens": "one_hot", "ratings": "largest"}
+_OF_TABLES = [scale for scale in ("columns", *SCALES) if scale not in SCALINGS]
+PREPROCESSING = ["auto", *SCALINGS, *_OF_TABLES, *_OWN_ENCODING.values()]
+
+
+def _check_preprocessing(preprocessing: str, schema: Schema) -> None:
+    own = _OWN_ENCODING.get(schema.kind)
+    legal = [own] if own else [*SCALINGS, *_OF_TABLES] if schema.columns is not None else list(SCALINGS)
+    if preprocessing not in legal:
+        expected = f"one of {', '.join(legal)} for {schema.kind} rows"
+        raise RecipeError("preprocessing: " + explain(expected, repr(preprocessing), "auto"))
 
 
 # Enough steps for a small network to converge; measured on tables and on images of 28 x 28.

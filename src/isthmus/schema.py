@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,85 @@ from torch import Tensor
 
 from isthmus.errors import ArtifactError, DataError, explain, unknown_name
 
-KINDS = ("vector", "image", "series", "tokens", "ratings")
+KINDS = ("vector", "table", "image", "series", "tokens", "ratings")
+COLUMN_KINDS = ("numeric", "count", "binary", "categorical", "date", "empty")
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its kind, its type, and the fitted map between its values and numbers for the network.
+
+    Attributes:
+        name: as in the table.
+        kind: "numeric"; "count" (whole numbers from 0); "binary" (two values); "categorical"; "date" (points in time,
+            in the units of their type since 1970); "empty" (no value in any training row).
+        type: the Arrow type in training, as text.
+        low: smallest training value of a number; 0 for categories.
+        high: largest training value of a number; 0 for categories.
+        missing: share of the training rows without a value.
+        values: the categories, or both values of a binary column, sorted.
+        rare: share of the training rows whose category is none of `values`, since it was too rare.
+        scaling: how numbers are scaled, one of `isthmus.data.columns.SCALES`.
+        offset: what is subtracted.
+        scale: what is divided by.
+        bend: of the "log" scaling, where it turns from a line into a logarithm.
+        points: of the "quantile" scaling, the quantiles.
+        whole: whether all training values are whole numbers.
+    """
+
+    name: str
+    kind: str
+    type: str
+    low: float = 0.0
+    high: float = 0.0
+    missing: float = 0.0
+    values: tuple[Value, ...] = ()
+    rare: float = 0.0
+    scaling: str = "none"
+    offset: float = 0.0
+    scale: float = 1.0
+    bend: float = 1.0
+    points: tuple[float, ...] = ()
+    whole: bool = False
+
+    @property
+    def width(self) -> int:
+        """Numbers that stand for a value: one, or for categories one each, and one for any other."""
+        return {"categorical": len(self.values) + 1, "empty": 0}.get(self.kind, 1)
+
+    @property
+    def group(self) -> int:
+        """Where the column's numbers stand in an encoded row: with the numbers 0, the bits 1, the categories 2."""
+        return {"binary": 1, "categorical": 2}.get(self.kind, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, of which those that say nothing are left out."""
+        default = Column(self.name, self.kind, self.type)
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        said = {name: value for name, value in data.items() if value != getattr(default, name)}
+        head = {"name": self.name, "kind": self.kind, "type": self.type}
+        return head | {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Column:
+        """Rebuild from `to_dict`; raise `KeyError`, `TypeError` or `ValueError` for anything else."""
+        given = dict(data)
+        for name in ("low", "high", "missing", "rare", "offset", "scale", "bend"):
+            if name in given:
+                given[name] = float(given[name])
+                if not np.isfinite(given[name]):
+                    raise ValueError(f"column {given.get('name')!r}: {name} {given[name]}")
+        given["values"] = tuple(given.get("values", ()))
+        given["points"] = tuple(float(point) for point in given.get("points", ()))
+        column = cls(**given)
+        texts = isinstance(column.name, str) and isinstance(column.type, str) and isinstance(column.scaling, str)
+        plain = all(isinstance(value, bool | int | float | str) for value in column.values)
+        if not (texts and plain and column.kind in COLUMN_KINDS and column.scale > 0 and column.bend > 0):
+            raise ValueError(f"column {column.name!r} of kind {column.kind!r}")
+        if (column.kind == "binary" and len(column.values) != 2) or not all(np.isfinite(column.points)):
+            raise ValueError(f"column {column.name!r}: {len(column.values)} values")
+        return column
 
 
 @dataclass(frozen=True)
@@ -21,8 +100,8 @@ class Schema:
 
     `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows, `binary`
     and `whole` say that all their values are 0 or 1, and that all are whole numbers; `condition_labels` are the classes
-    of a model that is told labels, whose condition has one value for each. The kinds beyond `vector` and `image` are
-    named here so that readers and networks can state them.
+    of a model that is told labels, whose condition has one value for each. A table has its `columns`; `reading` is how
+    rows of other kinds were read (windows, vocabulary, items), so that later ones are read alike.
 
     >>> import numpy as np
     >>> Schema.of(np.zeros((5, 28, 28), dtype="uint8")).describe()
@@ -39,6 +118,28 @@ class Schema:
     binary: bool = field(default=False)
     condition_labels: tuple[int | str, ...] | None = None
     whole: bool = field(default=False)
+    columns: tuple[Column, ...] | None = None
+    reading: dict[str, Any] | None = None
+
+    @classmethod
+    def of_columns(
+        cls,
+        columns: tuple[Column, ...],
+        condition_dim: int = 0,
+        condition_labels: tuple[int | str, ...] | None = None,
+    ) -> Schema:
+        """Return the schema of a table; its range is that of the columns that are numbers."""
+        numbers = [column for column in columns if column.group < 2 and column.kind != "empty"]
+        low = min((column.low for column in numbers), default=0.0)
+        high = max((column.high for column in numbers), default=0.0)
+        names = tuple(column.name for column in columns)
+        plain = len(numbers) == len(columns)
+        whole = plain and all(column.whole or column.kind == "binary" for column in columns)
+        binary = plain and all(column.kind == "binary" for column in columns)
+        shape = (len(columns),)
+        return cls(
+            "table", shape, "float64", low, high, names, condition_dim, binary, condition_labels, whole, columns
+        )  # fmt: skip
 
     @classmethod
     def of(
@@ -66,6 +167,30 @@ class Schema:
         return int(np.prod(self.shape))
 
     @property
+    def row(self) -> tuple[int, ...]:
+        """Shape of a row as the network sees it."""
+        if self.columns is not None:
+            return (sum(column.width for column in self.columns),)
+        if self.kind == "tokens" and self.reading is not None:
+            return (*self.shape, int(self.reading["symbols"]))
+        return self.shape
+
+    @property
+    def groups(self) -> tuple[int, int, tuple[int, ...]]:
+        """A table's encoded row: how many numbers it starts with, how many bits follow, each categories' width."""
+        columns = self.columns or ()
+        numbers = sum(column.width for column in columns if column.group == 0)
+        bits = sum(column.width for column in columns if column.group == 1)
+        return numbers, bits, tuple(column.width for column in columns if column.group == 2)
+
+    @property
+    def holes(self) -> bool:
+        """Whether training rows may lack values: columns of a table that do, and the padding of series and texts."""
+        if self.columns is not None:
+            return any(column.missing > 0 for column in self.columns)
+        return self.kind in ("series", "tokens")
+
+    @property
     def float_dtype(self) -> str:
         """The floating type that holds such values: float64 for what float32 would round, else float32."""
         return "float32" if np.dtype(self.dtype).itemsize <= 2 or self.dtype == "float32" else "float64"
@@ -73,10 +198,15 @@ class Schema:
     @property
     def in_unit_interval(self) -> bool:
         """Whether the values are image-like: an unsigned integer type, or numbers that all lie in [0, 1]."""
+        if self.columns is not None and any(c.group == 2 or c.kind in ("date", "empty") for c in self.columns):
+            return False
         return self.dtype in ("uint8", "uint16", "bool") or (self.low >= 0 and self.high <= 1)
 
     def describe(self) -> str:
         """Return one line for people."""
+        if self.columns is not None:
+            kinds = Counter(column.kind for column in self.columns)
+            return f"rows of {len(self.columns)} columns: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         shape = "x".join(map(str, self.shape))
         return f"{self.kind} rows of shape {shape}, {self.dtype}, values {self.low:g} to {self.high:g}"
 
@@ -117,7 +247,11 @@ class Schema:
         data = dataclasses.asdict(self)
         labels = list(self.condition_labels) if self.condition_labels else None
         names = list(self.names) if self.names else None
-        return {**data, "shape": list(self.shape), "names": names, "condition_labels": labels}
+        data |= {"shape": list(self.shape), "names": names, "condition_labels": labels}
+        del data["columns"], data["reading"]
+        if self.columns is not None:
+            data["columns"] = [column.to_dict() for column in self.columns]
+        return data if self.reading is None else {**data, "reading": self.reading}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Schema:
@@ -131,6 +265,11 @@ class Schema:
             if not shape or min(shape) < 1 or told < 0 or (names and (len(names),) != shape):
                 raise ValueError(f"shape {shape}, {len(names or ())} names, condition_dim {told}")
             labels = _labels(data.get("condition_labels"), told)
+            columns = tuple(Column.from_dict(column) for column in data["columns"]) if "columns" in data else None
+            if (data["kind"] == "table") != (columns is not None) or (columns and (len(columns),) != shape):
+                raise ValueError(f"{len(columns or ())} columns for {data['kind']} rows of shape {shape}")
+            if not isinstance(data.get("reading", {}), dict):
+                raise ValueError(f"reading {data['reading']!r:.60}")
             range_ = {"low": float(data["low"]), "high": float(data["high"]), "binary": bool(data["binary"])}
             range_["whole"] = bool(data.get("whole", data["binary"]))  # older models do not state it
             dtype = str(np.dtype(data["dtype"]))
@@ -145,6 +284,7 @@ class Schema:
                     "condition_dim": told,
                     "dtype": dtype,
                     "condition_labels": labels,
+                    "columns": columns,
                 }
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from isthmus.codes import CodeOutput, Draw
 from isthmus.composition import Composition, Loss, Trainable
 from isthmus.data.loader import split, take
-from isthmus.data.sources import as_rows
 from isthmus.errors import DataError, RecipeError, check_number, explain
 from isthmus.estimator import Autoencoder, as_recipe
-from isthmus.inference import Inference, to_batch
+from isthmus.inference import Inference
 from isthmus.objectives import Objective
 from isthmus.recipe import Recipe, Training
 from isthmus.schema import Batch
@@ -164,26 +163,25 @@ class _LatentPredictor(BaseEstimator):
         """
         check_number("reconstruction_weight", self.reconstruction_weight, 0.0)
         base = self._fitted_autoencoder(X)
-        masked = base.recipe_.missing == "mask"
-        values = as_rows(X, missing=masked).values
-        base.schema_.check(values)
-        targets, classes = self._targets(y, len(values))
+        reading = base.reading(X)
+        targets, classes = self._targets(y, len(reading))
         if np.isnan(targets).all():
             raise DataError(explain("a label for some of the rows", "none", "y with labels"))
         settings = replace(self.training or Training(), seed=self._seed())
         device = runtime.choose_device(settings.device)
         recipe = Recipe(training=settings)
         joint = self.fine_tune and self.reconstruction_weight > 0
+        rows = np.arange(len(reading))
         if not joint:  # rows without a label would teach nothing
-            known = ~np.isnan(targets[:, 0])
-            values, targets = values[known], targets[known]
+            rows = rows[~np.isnan(targets[:, 0])]
+            targets = targets[rows]
         wanted = torch.from_numpy(targets).float().to(device)
-        data = to_batch(values, base.scaling_, None, device).replace(target=wanted)
+        data = reading.whole(rows).to(device).replace(target=wanted)
         kept, held_out = _split(targets, settings)
         settings = recipe.resolve(base.schema_, len(kept)).training
         composition = copy.deepcopy(base.composition_).to(device)
         with runtime.seeded(derive(settings.seed, "head"), torch.device("cpu")):
-            width = Inference(base.recipe_, base.schema_, base.scaling_, composition).width
+            width = Inference(base.recipe_, base.schema_, base.encoding_, composition).width
             head = _head(width, self.hidden_dims, classes or targets.shape[1])
         predictor = Predictor(
             composition,
@@ -223,12 +221,11 @@ class _LatentPredictor(BaseEstimator):
         if not hasattr(self, "predictor_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; try fit(X, y)")
         base = self.autoencoder_
-        inference = Inference(base.recipe_, base.schema_, base.scaling_, self.predictor_.autoencoder)
-        values = as_rows(X, missing=base.recipe_.missing == "mask").values
-        base.schema_.check(values)
+        inference = Inference(base.recipe_, base.schema_, base.encoding_, self.predictor_.autoencoder)
         outputs = [
             self.predictor_.head(code.mean.flatten(1))[:real].double().cpu().numpy()
-            for code, real in inference.encode(values)
+            for batch in base.reading(X).batches()
+            for code, real in inference.encode(batch)
         ]
         return np.concatenate(outputs)
 

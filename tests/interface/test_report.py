@@ -294,7 +294,7 @@ def test_figures_of_images_are_those_of_their_pixels(pictured: dict[str, Autoenc
 def test_figures_of_a_table_are_in_standard_deviations(tabled: Autoencoder) -> None:
     x = table().to_numpy()
     found = study.study("m", tabled, x)
-    wrong = (x - tabled.reconstruct(x)) / tabled.scaling_.scale
+    wrong = (x - tabled.reconstruct(x)) / tabled.encoding_.scale
     assert found.figures.mse == pytest.approx(np.square(wrong).mean(), rel=1e-4)
     np.testing.assert_allclose(found.errors, np.square(wrong).mean(1), rtol=1e-3)
     assert found.figures.psnr is None and found.kl is None
@@ -398,7 +398,7 @@ def test_the_worst_rows_are_shown_with_what_was_expected(tabled: Autoencoder, tm
     assert worst["cells"][0]["seen"] == pytest.approx(x.loc[41, "b"])
     expected = tabled.reconstruct(x)[41, 1]
     assert worst["cells"][0]["expected"] == pytest.approx(expected, rel=1e-5)
-    off = (x.loc[41, "b"] - expected) / tabled.scaling_.scale[1]
+    off = (x.loc[41, "b"] - expected) / tabled.encoding_.scale[1]
     assert worst["cells"][0]["off"] == pytest.approx(off, rel=1e-4)
     assert section["highest"] == worst["error"] and section["classes"][0][0] == "odd"
     assert f"{off:+.2f}" in page({"m": tabled}, x, tmp_path).text

@@ -153,7 +153,7 @@ def test_score_of_a_vae_is_the_mean_of_many_draws(preset: str, support: str) -> 
     x = rows(60, support=support)
     model = Autoencoder(small(presets.get(preset), epochs=20), random_state=0).fit(x)
     scores = model.score_samples(x)
-    scaled = batch_of(model.scaling_.forward(x))
+    scaled = batch_of(model.encoding_.forward(x))
     with torch.no_grad():
         forward = model.composition_(scaled, draw(3000))
         kl = forward.code.quantities["kl"].sum(1)

@@ -130,7 +130,7 @@ def test_trained_codes_look_like_the_prior(preset: str) -> None:
     model = Autoencoder(recipe.replace({"code.latent_dim": 2, "training.batch_size": 64}), random_state=0).fit(x)
     codes = model.transform(x)
     if preset == "info_vae":  # its codes are what the posteriors add up to
-        output = model.composition_.encode(batch_of(model.scaling_.forward(x)))
+        output = model.composition_.encode(batch_of(model.encoding_.forward(x)))
         spread = output.quantities["log_variance"].exp().detach().numpy().mean(0)
         covariance = np.cov(codes.T) + np.diag(spread)
     else:

@@ -25,7 +25,7 @@ def test_the_estimate_is_the_marginal_likelihood_of_a_linear_model() -> None:
     weight, bias = block.weight.detach().double().numpy(), block.bias.detach().double().numpy()
     likelihood = model.composition_.likelihood
     noise = (likelihood.log_spread.exp() + likelihood.floor).detach().double().numpy()
-    scaled = model.scaling_.forward(x[:40]).astype(float)
+    scaled = model.encoding_.forward(x[:40]).astype(float)
     exact = stats.multivariate_normal(bias, weight @ weight.T + np.diag(noise)).logpdf(scaled)
     estimate = model.log_likelihood(x[:40], samples=20_000)
     np.testing.assert_allclose(estimate, exact, atol=0.05)

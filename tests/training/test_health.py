@@ -74,7 +74,7 @@ def test_the_numbers_are_those_of_the_metrics_on_the_same_rows() -> None:
     x = rows(150)
     model = fitted(small(presets.vae(), epochs=1), x)
     _, held_out = split(len(x), model.recipe_.training.validation_fraction, model.recipe_.training.seed)
-    batch = Batch(torch.from_numpy(model.scaling_.forward(x[held_out.numpy()])))
+    batch = Batch(torch.from_numpy(model.encoding_.forward(x[held_out.numpy()])))
     with torch.no_grad():
         output = model.composition_.encode(batch)
     mean, log_variance = output.mean, output.quantities["log_variance"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,30 +27,55 @@ def split(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
-@dataclass(frozen=True)
-class Loader:
+class Feed(ABC):
+    """What training reads batches from.
+
+    Attributes:
+        rows: training rows.
+        batch_size: the largest batch.
+        device: where batches lie.
+    """
+
+    rows: int
+    batch_size: int
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.rows // self.batch_size)
+
+    @property
+    @abstractmethod
+    def some(self) -> Batch:
+        """Rows that may stand for all: all of them, or some that were drawn."""
+
+    @abstractmethod
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from batch `start` on."""
+
+
+class Loader(Feed):
     """Batches of rows that are in memory, on the device that computes.
 
     The rows of an epoch are dealt into batches whose sizes differ by one at most, so that no row of a short last batch
     counts more than others.
 
-    Attributes:
+    Args:
         data: all rows.
         batch_size: the largest batch.
         seed: decides the order, together with the epoch.
     """
 
-    data: Batch
-    batch_size: int
-    seed: int = 0
+    def __init__(self, data: Batch, batch_size: int, seed: int = 0) -> None:
+        self.data, self.batch_size, self.seed = data, batch_size, seed
+        self.rows, self.device = data.rows, data.x.device
 
     @property
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        return -(-self.data.rows // self.batch_size)
+    def some(self) -> Batch:
+        return self.data
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from batch `start` on."""
         generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
         order = torch.randperm(self.data.rows, generator=generator).to(self.data.x.device)
         for rows in order.tensor_split(self.steps)[start:]:

@@ -17,10 +17,27 @@ _PART = 1 << 17
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
-class Scaling(ABC):
-    """A fitted map ``x -> (x - offset) / scale`` by column, and back."""
+class Encoding(ABC):
+    """A fitted, invertible map between a block of rows in the user's units and what the network sees."""
 
     kind: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, block: Any) -> np.ndarray[Any, Any]:
+        """Return `(rows, *row)` in float32, NaN where nothing was observed."""
+
+    @abstractmethod
+    def inverse(self, rows: np.ndarray[Any, Any], dtype: Any = None) -> Any:
+        """Return the block that rows of numbers stand for, in the user's units; `dtype` is a type of its own kind."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Floats]:
+        """Return the fitted arrays by name, less what the schema holds."""
+
+
+class Scaling(Encoding):
+    """A fitted map ``x -> (x - offset) / scale`` by column, and back."""
+
     offset: Floats
     scale: Floats
 
@@ -29,13 +46,13 @@ class Scaling(ABC):
     def fit(cls, rows: np.ndarray[Any, Any], schema: Schema) -> Scaling:
         """Fit on training rows `(rows, *shape)`."""
 
-    def forward(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return `(rows, *shape)` in float32, scaled.
+    def forward(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return `(rows, *shape)` in float32, scaled; NaN stays NaN.
 
         Raises:
             DataError: for values that float32 cannot hold once scaled.
         """
-        scaled = np.empty(rows.shape, np.float32)
+        rows, scaled = block, np.empty(block.shape, np.float32)
         # In float64, since a large offset would leave float32 no digits for the difference; in parts that stay in the
         # processor's cache, since a whole copy in float64 would be the largest thing in memory.
         step = max(1, _PART // max(1, rows[0].size))
@@ -43,14 +60,15 @@ class Scaling(ABC):
             for start in range(0, len(rows), step):
                 part = slice(start, start + step)
                 np.divide(rows[part] - self.offset, self.scale, out=scaled[part], casting="unsafe")
-        if rows.dtype.itemsize > 2 and not np.isfinite(scaled.sum(dtype=np.float64)):
-            largest = float(np.abs(rows).max())
+        if rows.dtype.itemsize > 2 and not np.isfinite(scaled.sum(dtype=np.float64)) and np.isinf(scaled).any():
+            largest = float(np.nanmax(np.abs(rows)))
             raise DataError(explain("values that float32 can hold once scaled", f"one of {largest:g}", "a logarithm"))
         return scaled
 
-    def inverse(self, rows: np.ndarray[Any, Any], dtype: str = "float32") -> Floats:
-        """Return `(rows, *shape)` in the user's units, in float32 or float64."""
-        return (rows * self.scale + self.offset).astype(dtype)
+    def inverse(self, rows: np.ndarray[Any, Any], dtype: Any = None) -> Floats:
+        """Return `(rows, *shape)` in the user's units, in float32 or another type."""
+        units: Floats = (rows * self.scale + self.offset).astype(dtype or "float32")
+        return units
 
     def state(self) -> dict[str, Floats]:
         """Return the fitted arrays by name."""

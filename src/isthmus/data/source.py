@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,14 @@ RUN = 256
 MIXED = 64
 
 
+@dataclass(frozen=True)
+class Stated:
+    """Kinds and scalings of a table's columns by name, where they are not left to the data."""
+
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    scales: Mapping[str, str] = field(default_factory=dict)
+
+
 class Source(ABC):
     """Rows of one kind in a fixed order, which can be read as often as wanted.
 
@@ -28,10 +37,12 @@ class Source(ABC):
     Attributes:
         kind: kind of row, one of `isthmus.schema.KINDS`.
         in_memory: whether all rows lie in memory, so that reading them costs nothing.
+        stated: what the user said of a table's columns.
     """
 
     kind: ClassVar[str]
     in_memory: bool = False
+    stated: Stated = Stated()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -67,5 +78,5 @@ class Source(ABC):
             generator.shuffle(rows)
             yield rows, self.take(rows)
 
-    def check_unchanged(self) -> None:
+    def check_unchanged(self) -> None:  # noqa: B027 -- what lies in memory does not change
         """Raise `DataError` if what is read from has changed since it was opened."""

@@ -125,11 +125,12 @@ def check_values(data: Any, names: tuple[str, ...] | None = None, *, missing: bo
     if array.dtype.kind == "f":
         if array.dtype.itemsize == 2:
             array = array.astype(np.float32)
-        _check_finite(array, names, missing=missing)
+        check_finite(array, names, missing=missing)
     return array
 
 
-def _check_finite(array: Array, names: tuple[str, ...] | None, *, missing: bool) -> None:
+def check_finite(array: Array, names: tuple[str, ...] | None, *, missing: bool) -> None:
+    """Raise `DataError`, saying where, for values that are infinite, or unless `missing` NaN."""
     # One pass without a temporary: a sum is finite only if all of its terms are (it may overflow, so look again).
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(array.sum(dtype=np.float64)):

@@ -16,6 +16,7 @@ from isthmus.errors import DataError, check_number, explain
 from isthmus.estimator import Autoencoder
 from isthmus.files import write_whole
 from isthmus.interface import sections, wellness
+from isthmus.interface.flattening import flattened
 from isthmus.interface.study import Figures, Study, health, in_words, study, unit_of
 from isthmus.interface.subject import Subject, subject_of
 
@@ -62,6 +63,7 @@ def write_report(
         raise DataError(explain("at least one model", "none", 'write_report({"model": model}, X, "report.html")'))
     if noise is not None:
         check_number("noise", noise, 0.0)
+    models, rows = flattened(models, rows)
     subject = subject_of(next(iter(models.values())), rows, labels, label_names, seed)
     studies = [study(name, model, subject.values) for name, model in models.items()]
     content = _content(subject, studies, noise)

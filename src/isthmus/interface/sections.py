@@ -68,7 +68,7 @@ def _profile(subject: Subject, studied: Study, rows: dict[str, Array], place: in
         # In the units of the data: scaling each step by itself would bend the series.
         lines = {name: values[place].reshape(len(values[place]), -1) for name, values in rows.items()}
         return {"title": title, "picture": plots.channels(lines)}
-    scaled = {name: studied.model.scaling_.forward(values[[place]]).reshape(-1) for name, values in rows.items()}
+    scaled = {name: studied.model.encoding_.forward(values[[place]]).reshape(-1) for name, values in rows.items()}
     names = subject.columns if subject.named else None
     label = "standard deviations" if studied.recipe.preprocessing == "standard" else "value"
     return {"title": title, "picture": plots.profile(scaled, names, label=label)}
@@ -78,7 +78,7 @@ def _columns(subject: Subject, studies: Sequence[Study]) -> list[Section]:
     """Return the share of each column's variance that survives, by model, the columns with the lowest first."""
     shares = []
     for studied in studies:
-        scaled = flat(studied.model.scaling_.forward(subject.values)).astype(np.float64)
+        scaled = flat(studied.model.encoding_.forward(subject.values)).astype(np.float64)
         variance = scaled.var(0)
         error = np.square(studied.residuals, dtype=np.float64).mean(0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,7 +97,7 @@ def _columns(subject: Subject, studies: Sequence[Study]) -> list[Section]:
 def cleaned(subject: Subject, studies: Sequence[Study], noise: float | None) -> list[Section]:
     """Return noisy rows beside cleaned ones: noise put on by hand for every model, or that of each one's training."""
     if noise is not None:
-        scaling = studies[0].model.scaling_
+        scaling = studies[0].model.encoding_
         scaled = scaling.forward(subject.values)
         drawn = np.random.default_rng(subject.seed).standard_normal(scaled.shape, dtype=np.float32)
         return [_cleaning(subject, studies, scaling.inverse(scaled + np.float32(noise) * drawn), True)]
@@ -112,7 +112,7 @@ def _cleaning(subject: Subject, studies: Sequence[Study], noisy: Array, by_hand:
     results = {studied.name: studied.model.reconstruct(noisy) for studied in studies}
     # What was hidden is drawn in the middle of the range, so that it is not taken for a value.
     noisy = np.where(np.isnan(noisy), (subject.values.min() + subject.values.max()) / 2, noisy)
-    scaling = studies[0].model.scaling_
+    scaling = studies[0].model.encoding_
     clean = scaling.forward(subject.values)
 
     def error(rows: Array) -> float:
@@ -188,7 +188,7 @@ def interpolations(subject: Subject, studies: Sequence[Study]) -> list[Section]:
             found.append({"name": studied.name, "picture": plots.mosaic(images, _STEPS)})
         else:
             steps = flat(studied.model.interpolate(start[:1], end[:1], 5)[0])
-            change = np.abs(flat(studied.model.scaling_.forward(steps.reshape(5, *start.shape[1:]))))
+            change = np.abs(flat(studied.model.encoding_.forward(steps.reshape(5, *start.shape[1:]))))
             moved = np.argsort(-np.ptp(change, axis=0), kind="stable")[:8]
             ends = [int(subject.index[place]) for place in pairs[0]]
             table = {"columns": [subject.columns[place] for place in moved], "rows": steps[:, moved].tolist()}

@@ -114,8 +114,8 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
             explain("a model without a condition", f"{name!r}, which is told {told} values", "another model")
         )
     codes, rebuilt = np.asarray(model.transform(values)), model.reconstruct(values)
-    scaled = flat(model.scaling_.forward(values))
-    residuals = scaled - flat(model.scaling_.forward(rebuilt))
+    scaled = flat(model.encoding_.forward(values))
+    residuals = scaled - flat(model.encoding_.forward(rebuilt))
     variational = "kl" in model.recipe_.code.provides
     kl = model.kl_per_latent(values) if "latent_kl" in model.recipe_.code.provides else None
     metrics, latents = model.metrics_, int(codes.shape[1])
@@ -145,6 +145,12 @@ def flat(rows: Array) -> Array:
     return rows.reshape(len(rows), -1)
 
 
+def unit_range(model: Autoencoder) -> tuple[float, float]:
+    """Return what 0 and 1 of the network stand for, where preprocessing is "unit"."""
+    low, high = model.encoding_.inverse(np.array([[0.0], [1.0]]), "float64").flatten().tolist()
+    return low, high
+
+
 def unit_of(model: Autoencoder) -> str:
     """Return what an error of 1 means, in words."""
     return {"unit": "of the range", "standard": "standard deviations of the column"}.get(
@@ -157,8 +163,8 @@ def _psnr(model: Autoencoder, values: Array, rebuilt: Array) -> float | None:
     schema = model.schema_
     if schema.kind != "image":
         return None
-    unit = model.recipe_.preprocessing == "unit"
-    peak = float(model.scaling_.scale) if unit else schema.high - schema.low
+    low, high = unit_range(model) if model.recipe_.preprocessing == "unit" else (schema.low, schema.high)
+    peak = high - low
     error = float(np.square(values.astype(np.float64) - rebuilt).mean())
     return 10.0 * math.log10(peak**2 / error) if error > 0 and peak > 0 else None
 

@@ -13,7 +13,7 @@ from isthmus.data.sources import as_rows
 from isthmus.errors import DataError, explain
 from isthmus.estimator import Autoencoder
 from isthmus.interface.plots import PALETTE
-from isthmus.interface.study import Array, flat
+from isthmus.interface.study import Array, flat, unit_range
 
 # More rows change no figure visibly, and take time and memory.
 _MOST_ROWS, _MOST_VALUES = 10_000, 50_000_000
@@ -128,7 +128,7 @@ def subject_of(
     # Spread evenly, so that data sorted by class are all represented.
     index = np.arange(given) if given <= most else np.linspace(0, given - 1, most).astype(int)
     unit = model.recipe_.preprocessing == "unit"
-    low = float(model.scaling_.offset) if unit else schema.low
+    low, high = unit_range(model) if unit else (schema.low, schema.high)
     steps = _is_series(model)
     picture, channels_first = (None, False) if steps else _picture(model)
     return Subject(
@@ -141,7 +141,7 @@ def subject_of(
         channels_first=channels_first,
         steps=steps,
         low=low,
-        high=low + float(model.scaling_.scale) if unit else schema.high,
+        high=high,
         labels=None if labels is None else _labels(labels, label_names, given, index),
         seed=seed,
     )

@@ -54,8 +54,7 @@ class Support:
         low, high, whole = {
             "none": (schema.low, schema.high, schema.whole),
             "unit": (0.0, 1.0, schema.binary),
-            "standard": (-math.inf, math.inf, False),
-        }[preprocessing]
+        }.get(preprocessing, (-math.inf, math.inf, False))
         fits = self.low <= low and high <= self.high and (whole or not self.whole)
         if fits and not (self.raw and preprocessing != "none"):
             return None

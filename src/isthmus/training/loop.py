@@ -14,7 +14,7 @@ from torch import Tensor
 
 from isthmus.codes import Draw
 from isthmus.composition import Loss, Trainable
-from isthmus.data.loader import Loader
+from isthmus.data.loader import Feed, Loader
 from isthmus.errors import ArtifactError, TrainingError
 from isthmus.objectives import Objective
 from isthmus.recipe import Training
@@ -59,12 +59,12 @@ class Run:
         composition: Trainable,
         objective: Objective,
         settings: Training,
-        data: Batch,
+        data: Batch | Feed,
         validation: Batch | None,
     ) -> None:
         self.composition, self.objective, self.settings = composition, objective, settings
-        self.device = data.x.device
-        self.loader = Loader(data, int(settings.batch_size), settings.seed)
+        self.loader = Loader(data, int(settings.batch_size), settings.seed) if isinstance(data, Batch) else data
+        self.device = self.loader.device
         self.validation = Loader(validation, _EVALUATION_ROWS) if validation is not None else None
         self.steps = int(settings.epochs) * self.loader.steps
         self.optimisers = {
@@ -151,7 +151,7 @@ class Run:
 
     def health(self) -> dict[str, float]:
         """Return `active_units` and the rest of the code's health, on held-out rows where there are any."""
-        data = (self.validation or self.loader).data
+        data = self.loader.some if self.validation is None else self.validation.data
         return epoch_health(self.composition, data, self.settings.seed, self.state.epoch)
 
     def finish_epoch(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Run:
         row |= {name: value for name, value in health.items() if name != "active_units"}
         row["learning_rate"] = self.optimisers["autoencoder"].rate(state.step - 1)
         row["gradient_norm"] = norm
-        row["rows_per_second"] = self.loader.data.rows / max(state.epoch_seconds, 1e-9)
+        row["rows_per_second"] = self.loader.rows / max(state.epoch_seconds, 1e-9)
         row["active_units"] = int(health["active_units"])
         row["seconds"] = state.seconds
         loss = validation.get("total", averages.get("total", math.inf))
@@ -255,7 +255,7 @@ def train(
     composition: Trainable,
     objective: Objective,
     settings: Training,
-    data: Batch,
+    data: Batch | Feed,
     validation: Batch | None = None,
     *,
     progress: Progress | None = None,
@@ -271,7 +271,7 @@ def train(
         composition: initialised, on the device of the data.
         objective: gives the weights of the terms.
         settings: resolved (nothing "auto" but the device and the threads).
-        data: preprocessed training rows.
+        data: preprocessed training rows, or what they are read from.
         validation: preprocessed rows held out.
         progress: what a person sees.
         store: where checkpoints go; None for none.
@@ -281,7 +281,7 @@ def train(
         TrainingError: if the loss is not finite a second time before any epoch was completed.
     """
     progress = progress or Silent()
-    device = data.x.device
+    device = data.x.device if isinstance(data, Batch) else data.device
     seed = derive(settings.seed, "training")
     with runtime.threads(settings.threads, composition, int(settings.batch_size)), runtime.seeded(seed, device):
         composition.train()

@@ -1,0 +1,106 @@
+"""A source on its way into a model: blocks of rows as they are, and encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus.data.memory import refuse_missing
+from isthmus.data.preprocess import Encoding
+from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.sources import check_finite
+from isthmus.schema import Batch, Schema
+
+# Rows that are read at a time, if a row is small.
+_ROWS = 1 << 14
+_VALUES = 1 << 22
+# Rows whose numbers take more than this, in bytes of float32, are read anew in every epoch. It is a fixed number, so
+# that the order of the rows, and with it the result, is the same on every machine.
+_LARGEST_IN_MEMORY = 1 << 29
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows of a source, encoded block by block.
+
+    Attributes:
+        source: the rows.
+        schema: what a row is.
+        encoding: fitted.
+        told: what a conditional model is told, `(rows, values)`; None for an unconditional one.
+        masks: whether missing values are left out; they are refused otherwise.
+    """
+
+    source: Source
+    schema: Schema
+    encoding: Encoding
+    told: Array | None = None
+    masks: bool = False
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the encoded rows are few enough to lie in memory all at once."""
+        return len(self) * int(np.prod(self.schema.row)) * 4 <= _LARGEST_IN_MEMORY
+
+    def pairs(self) -> Iterator[tuple[Any, Batch]]:
+        """Yield the rows in order, block by block: as they are, and encoded.
+
+        Raises:
+            DataError: for missing values that are not masked, and whatever the source cannot read.
+        """
+        first = 0
+        for block in self.source.blocks(block_rows(self.schema)):
+            batch = self.batch(block, None if self.told is None else self.told[first : first + block.shape[0]], first)
+            first += batch.rows
+            yield block, batch
+        self.source.check_unchanged()
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the rows in order, encoded."""
+        for _, batch in self.pairs():
+            yield batch
+
+    def batch(self, block: Any, told: Array | None = None, first_row: int = 0) -> Batch:
+        """Return one block encoded."""
+        x = torch.from_numpy(self.encoding.forward(block))
+        mask = None
+        if bool(torch.isnan(x.sum())):
+            seen = ~torch.isnan(x)
+            if not bool(seen.all()):
+                if not self.masks:
+                    _refuse(block, self.schema, first_row)
+                x, mask = torch.where(seen, x, 0.0), seen
+        return Batch(x, mask, None if told is None else torch.from_numpy(told))
+
+    def whole(self, rows: Numbers) -> Batch:
+        """Return some rows encoded, all at once, in the order that is asked for; None for all."""
+        x = torch.empty(len(rows), *self.schema.row)
+        mask: Tensor | None = None
+        size = block_rows(self.schema)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            batch = self.batch(self.source.take(rows[part]), None, start)
+            x[part] = batch.x
+            if batch.mask is not None:
+                mask = torch.ones(x.shape, dtype=torch.bool) if mask is None else mask
+                mask[part] = batch.mask
+        return Batch(x, mask, None if self.told is None else torch.from_numpy(self.told[rows]))
+
+
+def block_rows(schema: Schema) -> int:
+    """Return how many rows of a schema are read at a time."""
+    return int(np.clip(_VALUES // max(1, int(np.prod(schema.row))), 256, _ROWS)) // 256 * 256
+
+
+def _refuse(block: Any, schema: Schema, first_row: int) -> None:
+    if schema.columns is not None:
+        refuse_missing(block, first_row)
+    check_finite(block, schema.names, missing=False)

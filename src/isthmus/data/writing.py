@@ -1,0 +1,147 @@
+"""Results written as they come: block by block, under a temporary name that becomes the file's own at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import pyarrow as pa
+
+from isthmus.errors import DataError, explain, unknown_name
+from isthmus.files import temporary_beside
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Writer:
+    """A file that takes the blocks of one result, in order.
+
+    Args:
+        path: its suffix decides: .npy, .csv, .tsv, .parquet, .arrow or .jsonl.
+        rows: of all blocks together.
+        names: of the columns of a block that is an array `(rows, columns)`.
+
+    Raises:
+        DataError: for a suffix that is none of these, and for arrays of more axes in a table.
+    """
+
+    def __init__(self, path: Path, rows: int, names: Sequence[str] | None = None) -> None:
+        check_suffix(path)
+        self.path, self.rows, self.names = path, rows, names
+        self.form: Any = None
+
+    def __enter__(self) -> Self:
+        self.folder = temporary_beside(self.path)
+        self.temporary = self.folder / self.path.name
+        self.stream: BinaryIO = self.temporary.open("wb")
+        return self
+
+    def write(self, block: Any) -> None:
+        """Append a block: an array, or an Arrow table."""
+        kind = self.path.suffix.lower()
+        if kind == ".npy":
+            self._append(_as_array(block))
+            return
+        table = block if isinstance(block, pa.Table) else as_table(block, self.names)
+        if self.form is None:
+            self.form = FORMS[kind](self.stream, table.schema)
+        self.form.write(table.cast(self.form.schema) if hasattr(self.form, "schema") else table)
+
+    def _append(self, block: Array) -> None:
+        if self.form is None:
+            self.form = True
+            header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False}
+            np.lib.format.write_array_header_1_0(self.stream, {**header, "shape": (self.rows, *block.shape[1:])})
+        self.stream.write(np.ascontiguousarray(block).data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and hasattr(self.form, "close"):
+                self.form.close()
+            self.stream.close()
+            if kind is None:
+                self.temporary.replace(self.path)
+        finally:
+            self.stream.close()
+            self.temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+
+class _Lines:
+    """JSON lines: an object for each row."""
+
+    def __init__(self, stream: BinaryIO, schema: pa.Schema) -> None:
+        self.stream = stream
+
+    def write(self, table: pa.Table) -> None:
+        """Append the rows of a table."""
+        lines = (json.dumps(row, default=str, ensure_ascii=False) for row in table.to_pylist())
+        self.stream.write("".join(f"{line}\n" for line in lines).encode())
+
+    def close(self) -> None:
+        """Do nothing: lines are whole as they are."""
+
+
+def _csv(stream: BinaryIO, schema: pa.Schema, delimiter: str = ",") -> Any:
+    from pyarrow import csv
+
+    return csv.CSVWriter(stream, schema, write_options=csv.WriteOptions(quoting_style="needed", delimiter=delimiter))
+
+
+def _tsv(stream: BinaryIO, schema: pa.Schema) -> Any:
+    return _csv(stream, schema, "\t")
+
+
+def _parquet(stream: BinaryIO, schema: pa.Schema) -> Any:
+    from pyarrow import parquet
+
+    return parquet.ParquetWriter(stream, schema)
+
+
+def _arrow(stream: BinaryIO, schema: pa.Schema) -> Any:
+    return pa.ipc.new_file(stream, schema)
+
+
+FORMS: dict[str, Callable[[BinaryIO, pa.Schema], Any]] = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".jsonl": _Lines,
+}
+SUFFIXES = (".npy", *FORMS)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise `DataError` for a name whose suffix is no kind of output that is written block by block."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"out={path}: " + unknown_name("kind of output", path.suffix or "(no suffix)", SUFFIXES))
+
+
+def as_table(values: Array, names: Sequence[str] | None) -> pa.Table:
+    """Return an array `(rows,)` or `(rows, columns)` as a table."""
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2:
+        shape = "x".join(map(str, values.shape[1:]))
+        raise DataError(explain("rows of columns for a table", f"rows of shape {shape}", "--out with .npy or .png"))
+    columns = list(names) if names else [f"column{index}" for index in range(values.shape[1])]
+    return pa.table([pa.array(values[:, index]) for index in range(values.shape[1])], names=columns)
+
+
+def _as_array(block: Any) -> Array:
+    if not isinstance(block, pa.Table):
+        found: Array = block
+        return found
+    kinds = {str(kind) for kind in block.schema.types if not (pa.types.is_integer(kind) or pa.types.is_floating(kind))}
+    if kinds:
+        got = f"columns of {', '.join(sorted(kinds))}"
+        raise DataError("out: " + explain("numbers for a .npy file", got, ".parquet or .csv"))
+    return np.column_stack([column.cast(pa.float64()).to_numpy() for column in block.columns])

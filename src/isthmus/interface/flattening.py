@@ -1,0 +1,74 @@
+"""Models of tables as models of arrays, which is what pages draw."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.preprocess import Standard
+from isthmus.data.sources import Rows
+from isthmus.data.tables import places
+from isthmus.errors import DataError, explain
+from isthmus.estimator import Autoencoder
+from isthmus.schema import Column
+
+# Scalings after which a column is still a line in its own unit.
+_LINES = ("standard", "robust", "unit", "none")
+
+
+def flattened(models: Mapping[str, Autoencoder], rows: Any) -> tuple[dict[str, Autoencoder], Any]:
+    """Return models and rows as they are, or those of tables as vectors: a place for each number, bit and category.
+
+    Numbers keep their unit, unless they are bent by a logarithm or by quantiles. A value that is missing is the mean.
+
+    Raises:
+        DataError: for models of tables whose columns differ.
+    """
+    first = next(iter(models.values()))
+    columns = first.schema_.columns if hasattr(first, "schema_") else None
+    if columns is None:
+        return dict(models), rows
+    for name, model in models.items():
+        if model.schema_.columns != columns:
+            raise DataError(explain("models that were fitted on the same rows", f"{name!r} on others", "a page each"))
+    reading = first.reading(rows, alone=True)
+    x = reading.whole(np.arange(len(reading))).x.numpy()
+    encoding, names = _lines(columns)
+    values = encoding.inverse(x, "float64")
+    schema = replace(
+        first.schema_,
+        kind="vector",
+        shape=(x.shape[1],),
+        columns=None,
+        reading=None,
+        names=names,
+        low=float(values.min()),
+        high=float(values.max()),
+    )
+    found = {}
+    for name, model in models.items():
+        plain = copy.copy(model)
+        plain.schema_, plain.encoding_ = schema, encoding
+        plain.recipe_ = replace(model.recipe_, preprocessing="standard")
+        found[name] = plain
+    return found, Rows(values, names)
+
+
+def _lines(columns: tuple[Column, ...]) -> tuple[Standard, tuple[str, ...]]:
+    """Return the scaling of each place of an encoded row, and its name."""
+    width = sum(column.width for column in columns)
+    offset, scale, names = np.zeros(width), np.ones(width), [""] * width
+    for column, place in zip(columns, places(columns), strict=True):
+        if column.kind == "categorical":
+            labels = [f"{column.name}={value}" for value in column.values]
+            names[place] = [*labels, f"{column.name}=(other)"]
+        elif column.kind != "empty":
+            line = column.scaling in _LINES
+            names[place] = [column.name if line else f"{column.scaling} of {column.name}"]
+            if line:
+                offset[place], scale[place] = column.offset, column.scale
+    return Standard(offset, scale), tuple(names)

@@ -1,0 +1,128 @@
+"""From what the user has to what training takes: opened, surveyed, split, encoded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from isthmus.conditions import as_condition, labels_of
+from isthmus.data.loader import Feed, Loader, split, take
+from isthmus.data.memory import TableRows
+from isthmus.data.opening import frame_name, open_source
+from isthmus.data.preprocess import Encoding
+from isthmus.data.reading import Reading
+from isthmus.data.source import Array, Numbers
+from isthmus.data.sources import as_rows
+from isthmus.data.stream_loader import StreamLoader
+from isthmus.data.survey import survey
+from isthmus.errors import DataError, explain
+from isthmus.recipe import Recipe
+from isthmus.schema import Batch, Schema
+from isthmus.training import runtime
+
+# Of rows that are read anew in every epoch so many at most are held out, since these lie in memory.
+_MOST_HELD = 20_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training starts from.
+
+    Attributes:
+        recipe: resolved.
+        schema: what a row is, with all that was fitted.
+        encoding: fitted on the training rows.
+        data: the training rows, or what they are read from.
+        validation: the rows that are held out; None if there are none.
+        reading: all rows.
+    """
+
+    recipe: Recipe
+    schema: Schema
+    encoding: Encoding
+    data: Feed
+    validation: Batch | None
+    reading: Reading
+
+    @property
+    def held_rows(self) -> int:
+        """How many rows are held out."""
+        return 0 if self.validation is None else self.validation.rows
+
+    def in_memory(self, what: str) -> Batch:
+        """Return the training rows, or refuse to do something that needs all of them at once."""
+        if isinstance(self.data, Loader):
+            return self.data.data
+        got = f"{self.data.rows} that are read from disk in every epoch"
+        raise DataError(f"{what}: " + explain("rows that fit into memory", got, f"training.{what}=0, or fewer rows"))
+
+    def digest(self) -> str:
+        """Return a hash of everything that decides the trained weights."""
+        digest = hashlib.sha256(self.recipe.digest().encode())
+        digest.update(self.reading.source.fingerprint().encode())
+        if self.reading.told is not None:
+            digest.update(np.ascontiguousarray(self.reading.told).data)
+        return digest.hexdigest()
+
+
+def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
+    """Open, survey, split and encode the rows that a model is to be trained on.
+
+    Raises:
+        RecipeError: for a recipe that does not fit the data.
+        DataError: for data that cannot be used.
+    """
+    source = open_source(X, missing=recipe.missing == "mask")
+    told, width, labels = _condition(condition, len(source))
+    settings = recipe.training
+    device = runtime.choose_device(settings.device)
+    fraction = settings.validation_fraction
+    if not source.in_memory:
+        fraction = min(fraction, _MOST_HELD / max(1, len(source)))
+    kept, held = (rows.numpy() for rows in split(len(source), fraction, settings.seed))
+    found = survey(source, kept)
+    schema = dataclasses.replace(found.schema, condition_dim=width, condition_labels=labels)
+    recipe = recipe.resolve(schema, len(kept))
+    encoding, fitted = found.encoding(recipe.preprocessing)
+    # A table remembers the library of its frame, for what is decoded from codes alone.
+    frame = {"frame": frame_name(source.like)} if isinstance(source, TableRows) and source.like is not None else {}
+    schema = dataclasses.replace(
+        schema, columns=fitted.columns, reading={**(fitted.reading or {}), **frame} or None
+    )  # fmt: skip
+    reading = Reading(source, schema, encoding, told, recipe.missing == "mask")
+    data, validation = _feeds(reading, kept, held, found.held, int(recipe.training.batch_size), settings.seed, device)
+    return Prepared(recipe, schema, encoding, data, validation, reading)
+
+
+def _feeds(
+    reading: Reading, kept: Numbers, held: Numbers, block: Any, batch_size: int, seed: int, device: torch.device
+) -> tuple[Feed, Batch | None]:
+    told = None if reading.told is None else reading.told[held]
+    validation = None
+    if len(held):
+        in_memory = block is None
+        validation = (reading.whole(held) if in_memory else reading.batch(block, told)).to(device)
+    if reading.source.in_memory or reading.fits:
+        return Loader(reading.whole(kept).to(device), batch_size, seed), validation
+    return StreamLoader(reading, held, batch_size, seed, device), validation
+
+
+def spread(data: Batch, rows: int) -> Batch:
+    """Return about `rows` rows from all over the data, which may be sorted."""
+    step = max(1, data.rows // rows)
+    return take(data, torch.arange(0, data.rows, step, device=data.x.device)[:rows])
+
+
+def _condition(condition: Any, rows: int) -> tuple[Array | None, int, tuple[int | str, ...] | None]:
+    """Return a condition as the parts see it, its width, and its labels if it is labels."""
+    if condition is None:
+        return None, 0, None
+    labels = labels_of(condition)
+    width = len(labels) if labels is not None else math.prod(as_rows(condition).values.shape[1:])
+    return as_condition(condition, rows, labels, width), width, labels
