@@ -27,6 +27,7 @@ PUBLIC = [
     "Training",
     "__version__",
     "advise",
+    "datasets",
     "load",
     "presets",
 ]
