@@ -293,7 +293,8 @@ def test_what_unpacks_to_too_much_is_refused(
 
 def test_an_idx_file_of_something_else_is_refused(tmp_path: Path, register: Callable[..., DatasetInfo]) -> None:
     (tmp_path / "labels-idx1-ubyte").write_bytes(idx(Y))
-    for content in (b"", b"\0\0\x0d\x03" + bytes(100), idx(X)[:-1], idx(X) + b"\0"):
+    signed = b"\0\0\x09" + idx(X)[3:]
+    for content in (b"", signed, idx(X)[:-1], idx(X) + b"\0"):
         (tmp_path / "images-idx3-ubyte").write_bytes(content)
         with pytest.raises(DataError, match="idx"):
             datasets.load("toy", folder=tmp_path)
