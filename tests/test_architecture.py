@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"errors", "files", "seeds"},
     {"schema", "metrics"},
     {"data", "networks", "codes", "corruptions", "objectives"},
-    {"composition", "codec"},
+    {"composition", "codec", "datasets"},
     {"recipe"},
     {"presets"},
     {"training", "artifact"},

@@ -28,6 +28,7 @@ PUBLIC = [
     "Training",
     "__version__",
     "advise",
+    "datasets",
     "load",
     "presets",
 ]

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isthmus import presets
+    from isthmus import datasets, presets
     from isthmus.advice import advise
     from isthmus.errors import IsthmusError
     from isthmus.estimator import Autoencoder, load
@@ -23,6 +23,7 @@ __all__ = [
     "Training",
     "__version__",
     "advise",
+    "datasets",
     "load",
     "presets",
 ]
@@ -41,8 +42,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "presets":
-        return importlib.import_module("isthmus.presets")
+    if name in ("datasets", "presets"):
+        return importlib.import_module(f"isthmus.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'isthmus' has no attribute {name!r}; the public names are {__all__}")
