@@ -7,7 +7,7 @@ Formats: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM and PGM, told by content. What a m
 | 1 bit | 0 and 255 |
 | grey, 8 bit or less | uint8 |
 | grey, 16 bit (12 bit TIFF as it is) | uint16 |
-| palette | its colours, 8 bit |
+| palette | its colours, 8 bit; grey if all of them are |
 | RGB, 8 or 16 bit for each channel | uint8 or uint16 |
 | CMYK, YCbCr | RGB, 8 bit, without colour profiles |
 | alpha, or a transparent colour | composited onto white |
@@ -72,7 +72,7 @@ def _header(image: Any) -> Header:
     if mode not in _GREY + _COLOUR and not (mode == "I" and deep):
         raise UnreadableError(f"its pixels are {_KINDS.get(mode, mode)}; save it with 8 or 16 bits for each channel")
     raw = [_raw_mode(tile) for tile in image.tile]
-    colour = mode in _COLOUR and "LA;16B" not in raw
+    colour = mode in _COLOUR and "LA;16B" not in raw and not _has_grey_palette(image)
     if deep and mode in _COLOUR and not all(kind in _SWAPPED or kind == "LA;16B" for kind in raw):
         raise UnreadableError(f"its 16-bit {mode} pixels are laid out as {raw[:1]}; save it as a 16-bit RGB PNG")
     return Header(width if turned else height, height if turned else width, colour, deep)
@@ -98,6 +98,14 @@ def _is_deep(image: Any) -> bool:
         bits = image.tag_v2.get(_BITS, (1,))
         return bool(max(bits if isinstance(bits, tuple) else (bits,)) == 16)
     return any(";16" in _raw_mode(tile) for tile in image.tile) and image.mode != "I"
+
+
+def _has_grey_palette(image: Any) -> bool:
+    if image.mode != "P" or image.palette is None or image.palette.rawmode != "RGB":
+        return False
+    colours = np.frombuffer(bytes(image.palette.palette), dtype=np.uint8)
+    colours = colours[: len(colours) // 3 * 3].reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
 
 
 def _raw_mode(tile: Any) -> str:
@@ -160,7 +168,7 @@ def _fitted(data: bytes, header: Header, layout: Layout) -> Array:
         height, width = layout.shape[-2:]
         if image.size != (width, height):
             source = _source_box(size or image.size, layout)
-            image = image.resize((width, height), Image.Resampling.BILINEAR, box=source, reducing_gap=3.0)
+            image = image.resize((width, height), Image.Resampling.BILINEAR, box=source)
     elif image.size != (header.width, header.height):
         raise UnreadableError("its pixels are turned otherwise than its header states; save it anew")
     return np.asarray(image)
@@ -261,7 +269,7 @@ def _fit_deep(values: Array, header: Header, layout: Layout) -> Array:
     fitted = [
         # Floats, in which 16 bits are exact: not every version of Pillow resizes them as they are.
         Image.fromarray(channels[..., at].astype(np.float32)).resize(
-            (width, height), Image.Resampling.BILINEAR, box=source, reducing_gap=3.0
+            (width, height), Image.Resampling.BILINEAR, box=source
         )
         for at in range(channels.shape[2])
     ]

@@ -20,6 +20,8 @@ from isthmus.seeds import derive
 
 # A shuffled block has about this many bytes and at most so many rows, and so many blocks are decoded ahead.
 _BLOCK_BYTES, _BLOCK_ROWS, _AHEAD = 1 << 25, 4096, 2
+# Two threads read images of fewer pixels no faster than one, since Python itself is most of the work.
+_FEW_PIXELS = 100 * 100
 # Files that a worker takes at once: small images take less time than handing them over.
 _FILES_AT_ONCE, _PIXELS_AT_ONCE = 64, 1 << 18
 
@@ -49,7 +51,8 @@ def open_images(
             what is left at the right and at the bottom is dropped.
         on_error: "refuse" an image that cannot be read, or "skip" it; every image is then decoded on opening.
         cache_bytes: decoded rows are kept in memory if all of them take at most so many bytes.
-        workers: threads that decode; None for the number of usable processors, at most four.
+        workers: threads that decode; None for the number of usable processors, at most four, and one
+            for images so small that more do not help.
 
     Raises:
         DataError: for images that are missing, damaged, of unequal size, too large, or of a refused kind, by name.
@@ -74,7 +77,6 @@ def open_images(
         first = next(iter(bad))
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise DataError(_refusal(place, first, bad[first]) + more)
-    threads = _usable_processors() if workers is None else workers
     while files:
         layout = layout_of(files, shape, fit)
         if layout is None and on_error == "refuse":
@@ -82,7 +84,7 @@ def open_images(
         # Whatever the sizes, what is damaged shows when pixels are decoded, and may be all that is in the way.
         room = 0 if layout is None else cache_bytes
         source = ImageFiles(
-            place, files, layout or Layout((1, 1), False, "resize"), bad, room, threads, (fit, on_error)
+            place, files, layout or Layout((1, 1), False, "resize"), bad, room, workers, (fit, on_error)
         )
         found = source.damaged() if on_error == "skip" else {}
         if not found and layout is not None:
@@ -163,10 +165,10 @@ class ImageFiles(Source):
         layout: Layout,
         bad: dict[int, str],
         cache_bytes: int,
-        workers: int,
+        workers: int | None,
         options: tuple[str, ...],
     ) -> None:
-        self._place, self._layout, self._workers = place, layout, workers
+        self._place, self._layout = place, layout
         self._options = (*options, layout.shape)
         self._files, self._headers = list(files), list(files.values())
         self.shape, self.dtype = layout.shape, layout.dtype
@@ -186,6 +188,8 @@ class ImageFiles(Source):
         self._cache = self._empty(len(of)) if fits else None
         self._have = np.zeros(len(files), dtype=bool)
         pixels = np.mean([header.height * header.width for header in self._headers])
+        alone = pixels < _FEW_PIXELS
+        self._workers = workers or (1 if alone else _usable_processors())
         self._at_once = max(1, min(_FILES_AT_ONCE, int(_PIXELS_AT_ONCE // pixels)))
 
     def __len__(self) -> int:
