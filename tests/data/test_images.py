@@ -334,8 +334,7 @@ def test_crop_cuts_out_the_centre(tmp_path: Path, dtype: str) -> None:
     blocks = np.kron(pixels(2, 5, dtype=dtype), np.ones((16, 16), dtype=dtype))
     save(tmp_path / "blocks", "a.png", blocks)
     rows = every(open_images(tmp_path / "blocks", shape=(4, 4), fit="crop"))
-    centre = blocks[:, 24:56]
-    expected = np.asarray(Image.fromarray(centre.astype("f4")).resize((4, 4), Image.Resampling.BILINEAR))
+    expected = np.asarray(Image.fromarray(blocks.astype("f4")).resize((10, 4), Image.Resampling.BILINEAR))[:, 3:7]
     assert np.abs(rows[0].astype(float) - expected).max() <= (0.51 if dtype == "u2" else 1)
 
 
@@ -456,7 +455,8 @@ def test_names_are_sorted_as_people_do() -> None:
         "img10.png",
         "²³.png",
     ]
-    assert sorted(names[::-1], key=natural) == ordered
+    names.reverse()
+    assert sorted(names, key=natural) == ordered
 
 
 def test_what_is_no_image_is_ignored_and_counted(animals: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _is_deep(image: Any) -> bool:
 
 
 def _has_grey_palette(image: Any) -> bool:
-    if image.mode != "P" or image.palette is None or image.palette.rawmode != "RGB":
+    if image.mode != "P" or image.palette is None or (image.palette.rawmode or image.palette.mode) != "RGB":
         return False
     colours = np.frombuffer(bytes(image.palette.palette), dtype=np.uint8)
     colours = colours[: len(colours) // 3 * 3].reshape(-1, 3)
