@@ -149,6 +149,8 @@ def _unreadable(error: Exception) -> UnreadableError:
         return UnreadableError("it is no image of a known format, or its header is damaged")
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
         return UnreadableError(f"it states more pixels than the {MAX_PIXELS:,} that are read")
+    if isinstance(error, MemoryError):
+        return UnreadableError("there is not enough memory for its pixels")
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return UnreadableError(f"it is damaged ({text})")
 
