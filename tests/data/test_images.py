@@ -338,6 +338,17 @@ def test_crop_cuts_out_the_centre(tmp_path: Path, dtype: str) -> None:
     assert np.abs(rows[0].astype(float) - expected).max() <= (0.51 if dtype == "u2" else 1)
 
 
+@pytest.mark.parametrize("fit", ["resize", "crop"])
+def test_a_jpeg_that_is_decoded_smaller_keeps_its_geometry(tmp_path: Path, fit: str) -> None:
+    # 483 is no multiple of the eight by which its decoder shrinks.
+    values = smooth(331, 483)
+    save(tmp_path, "a.jpg", values, quality=95)
+    rows = every(open_images(tmp_path, shape=(3, 20, 20), fit=fit))[0].astype(int)
+    part = (0, 0, 483, 331) if fit == "resize" else (76, 0, 407, 331)
+    exact = np.asarray(Image.fromarray(values).resize((20, 20), Image.Resampling.BILINEAR, box=part), dtype=int)
+    assert np.abs(rows - exact.transpose(2, 0, 1)).max() <= 1
+
+
 @pytest.mark.parametrize("colour", [True, False])
 @pytest.mark.parametrize("cache", [0, 1 << 20])
 def test_tiles_are_put_together_again(tmp_path: Path, colour: bool, cache: int) -> None:
