@@ -68,8 +68,12 @@ def numbers_of(table: pa.Table, name: str, dtype: np.dtype[Any]) -> Array:
                 "dropping it (--drop), or naming it as the column of series or times",
             )
         )
-    numbers: Array = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(dtype, copy=False)
-    return numbers
+    numbers: Array = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        got = f"{numbers[infinite][0]} in row {int(infinite.argmax())}"
+        raise DataError(f"column {name!r}: " + explain("finite numbers", got, "leaving it empty"))
+    return numbers.astype(dtype, copy=False)
 
 
 def _refuse_missing(what: str, name: str, missing: Array) -> None:

@@ -212,7 +212,7 @@ def _check_finite(series: Series) -> None:
         rows = (
             "" if series.origin is None else f", row {series.origin.rows[np.searchsorted(series.origin.steps, step)]}"
         )
-        where = f"step {step} of channel {series.channels[channel]!r}{rows}"
+        where = f"step {step} of channel {series.channels[channel]!r}"
         raise DataError(f"series {series.name!r}: " + explain("finite numbers", f"inf at {where}", "leaving it empty"))
 
 
