@@ -47,6 +47,8 @@ def test_gaps_are_longer_than_the_median() -> None:
     series = at(["2024-01-01T00:00", "2024-01-01T00:05", "2024-01-01T00:10", "2024-01-01T00:30"], dtype="datetime64[s]")
     assert gaps(series) == [(np.datetime64("2024-01-01T00:10:00"), np.datetime64("2024-01-01T00:30:00"), 3)]
     assert gaps(at([0, 5, 10])) == gaps(at([1])) == gaps(Series("a", np.zeros(3))) == []
+    # Of two medians the lower one: half of the intervals may be gaps.
+    assert gaps(at([0, 10, 40])) == [(10, 40, 2)]
     # Less than half a step late misses nothing.
     assert gaps(at([0, 10, 20, 34])) == [] and gaps(at([0, 10, 20, 36])) == [(20, 36, 1)]
 
@@ -120,6 +122,8 @@ def test_resampling_by_a_table_made_by_hand(how: str, x: list[float], y: list[fl
 def test_lines_bridge_short_gaps_only() -> None:
     series = at([0, 4, 8, 20, 24], [0.0, 4.0, 8.0, 20.0, 24.0])
     np.testing.assert_array_equal(resample(series, 2, "linear").values[:, 0], [0, 2, 4, 6, 8, *[NAN] * 5, 20, 22, 24])
+    # A finer grid than the series bridges what is usual there.
+    assert np.isnan(resample(series, 1, "linear").values).sum() == 11
     np.testing.assert_array_equal(resample(series, 2, "linear", limit=12).values[:, 0], np.arange(0, 25, 2))
     short = resample(series, 2, "linear", limit=3).values[:, 0]
     np.testing.assert_array_equal(short, [0, NAN, 4, NAN, 8, *[NAN] * 5, 20, NAN, 24])

@@ -209,9 +209,6 @@ def _check_finite(series: Series) -> None:
     bad = np.isinf(series.values)
     if bad.any():
         step, channel = (int(place) for place in np.argwhere(bad)[0])
-        rows = (
-            "" if series.origin is None else f", row {series.origin.rows[np.searchsorted(series.origin.steps, step)]}"
-        )
         where = f"step {step} of channel {series.channels[channel]!r}"
         raise DataError(f"series {series.name!r}: " + explain("finite numbers", f"inf at {where}", "leaving it empty"))
 
