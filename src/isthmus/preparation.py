@@ -16,7 +16,7 @@ from isthmus.data.loader import Feed, Loader, split, take
 from isthmus.data.memory import TableRows
 from isthmus.data.opening import frame_name, open_source
 from isthmus.data.preprocess import Encoding
-from isthmus.data.reading import Reading
+from isthmus.data.reading import Reading, fit_in_memory
 from isthmus.data.source import Array, Numbers
 from isthmus.data.sources import as_rows
 from isthmus.data.stream_loader import StreamLoader
@@ -26,8 +26,9 @@ from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.training import runtime
 
-# Of rows that are read anew in every epoch so many at most are held out, since these lie in memory.
+# Of rows that are read anew in every epoch so many, and so many numbers, are held out at most: these lie in memory.
 _MOST_HELD = 20_000
+_MOST_HELD_VALUES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
     settings = recipe.training
     device = runtime.choose_device(settings.device)
     fraction = settings.validation_fraction
-    if not source.in_memory:
-        fraction = min(fraction, _MOST_HELD / max(1, len(source)))
+    if not fit_in_memory(source, source.width):
+        most = min(_MOST_HELD, _MOST_HELD_VALUES // source.width)
+        fraction = min(fraction, max(1, most) / len(source))
     kept, held = (rows.numpy() for rows in split(len(source), fraction, settings.seed))
     found = survey(source, kept)
     schema = dataclasses.replace(found.schema, condition_dim=width, condition_labels=labels)
@@ -92,9 +94,8 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
     encoding, fitted = found.encoding(recipe.preprocessing)
     # A table remembers the library of its frame, for what is decoded from codes alone.
     frame = {"frame": frame_name(source.like)} if isinstance(source, TableRows) and source.like is not None else {}
-    schema = dataclasses.replace(
-        schema, columns=fitted.columns, reading={**(fitted.reading or {}), **frame} or None
-    )  # fmt: skip
+    told_of = {**source.reading, **(fitted.reading or {}), **frame}
+    schema = dataclasses.replace(schema, columns=fitted.columns, reading=told_of or None)
     reading = Reading(source, schema, encoding, told, recipe.missing == "mask")
     data, validation = _feeds(reading, kept, held, found.held, int(recipe.training.batch_size), settings.seed, device)
     return Prepared(recipe, schema, encoding, data, validation, reading)
@@ -106,9 +107,8 @@ def _feeds(
     told = None if reading.told is None else reading.told[held]
     validation = None
     if len(held):
-        in_memory = block is None
-        validation = (reading.whole(held) if in_memory else reading.batch(block, told)).to(device)
-    if reading.source.in_memory or reading.fits:
+        validation = (reading.whole(held) if block is None else reading.batch(block, told)).to(device)
+    if reading.fits:
         return Loader(reading.whole(kept).to(device), batch_size, seed), validation
     return StreamLoader(reading, held, batch_size, seed, device), validation
 

@@ -223,6 +223,10 @@ class ImageFiles(Source):
                 numbers, finish = waiting.popleft()
                 yield numbers, finish()
 
+    @property
+    def width(self) -> int:
+        return int(np.prod(self.shape))
+
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(repr(self._options).encode(), digest_size=16)
         for entry in self._place.entries:

@@ -40,6 +40,10 @@ class ArrayRows(Source):
         for start in range(0, len(self), size):
             yield self.values[start : start + size]
 
+    @property
+    def width(self) -> int:
+        return int(np.prod(self.values.shape[1:]))
+
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.values.shape}{self.values.dtype}".encode())
         digest.update(np.ascontiguousarray(self.values).data)
@@ -74,6 +78,10 @@ class TableRows(Source):
     def blocks(self, size: int) -> Iterator[pa.Table]:
         for start in range(0, len(self), size):
             yield self.table.slice(start, size)
+
+    @property
+    def width(self) -> int:
+        return int(self.table.num_columns)
 
     def fingerprint(self) -> str:
         sink = _Digest()

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse
 
+from isthmus.data.preprocess import Encoding
 from isthmus.data.rating_table import Columns, Id, find_columns, read_entries
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.errors import ArtifactError, DataError, DataTypeError, explain
@@ -74,6 +75,10 @@ class SparseRows(Source):
             raise DataError(explain(f"row numbers from 0 to {len(self) - 1}", f"{rows!r:.80}", "numbers in that range"))
         return self.matrix[rows]
 
+    @property
+    def width(self) -> int:
+        return int(self.matrix.shape[1])
+
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(f"ratings {self.matrix.shape} {self.matrix.dtype.str}".encode(), digest_size=16)
         for part in (self.matrix.indptr, self.matrix.indices, self.matrix.data):
@@ -125,7 +130,7 @@ class Summary:
 
 
 @dataclass(frozen=True, eq=False)
-class Densify:
+class Densify(Encoding):
     """The encoding of ratings: ``x / scale`` as a dense array, where `scale` is the largest size of a training value.
 
     Ratings in [0, max] come to lie in [0, 1]. Nothing is centred: 0 is no rating, before and after. Only the block that
@@ -172,9 +177,9 @@ class Densify:
         dense: Array = scipy.sparse.csr_array((values, block.indices, block.indptr), shape=block.shape).toarray()
         return dense
 
-    def inverse(self, rows: Array, dtype: str = "float32") -> Array:
+    def inverse(self, rows: Array, dtype: Any = None) -> Array:
         """Return the dense array `(rows, items)` in the user's units: one number for each item."""
-        return np.asarray(rows * self.scale, dtype)
+        return np.asarray(rows * self.scale, dtype or "float32")
 
     def state(self) -> dict[str, Array]:
         """Return the fitted arrays by name."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -48,7 +49,7 @@ class Reading:
     @property
     def fits(self) -> bool:
         """Whether the encoded rows are few enough to lie in memory all at once."""
-        return len(self) * int(np.prod(self.schema.row)) * 4 <= _LARGEST_IN_MEMORY
+        return fit_in_memory(self.source, int(np.prod(self.schema.row)))
 
     def pairs(self) -> Iterator[tuple[Any, Batch]]:
         """Yield the rows in order, block by block: as they are, and encoded.
@@ -81,18 +82,54 @@ class Reading:
         return Batch(x, mask, None if told is None else torch.from_numpy(told))
 
     def whole(self, rows: Numbers) -> Batch:
-        """Return some rows encoded, all at once, in the order that is asked for; None for all."""
+        """Return some rows, in rising order, encoded all at once."""
         x = torch.empty(len(rows), *self.schema.row)
         mask: Tensor | None = None
-        size = block_rows(self.schema)
-        for start in range(0, len(rows), size):
-            part = slice(start, start + size)
-            batch = self.batch(self.source.take(rows[part]), None, start)
+        done = 0
+        for block in self._taken(rows):
+            batch = self.batch(block, None, done)
+            part = slice(done, done + batch.rows)
+            done += batch.rows
             x[part] = batch.x
             if batch.mask is not None:
                 mask = torch.ones(x.shape, dtype=torch.bool) if mask is None else mask
                 mask[part] = batch.mask
         return Batch(x, mask, None if self.told is None else torch.from_numpy(self.told[rows]))
+
+    def _taken(self, rows: Numbers) -> Iterator[Any]:
+        size = block_rows(self.schema)
+        if self.source.in_memory:
+            for start in range(0, len(rows), size):
+                yield self.source.take(rows[start : start + size])
+        else:
+            for block, _ in divided(self.source, rows, size):
+                if block.shape[0]:
+                    yield block
+
+
+def divided(source: Source, kept: Numbers, size: int) -> Iterator[tuple[Any, Any]]:
+    """Yield the rows of a source block by block, each block in two: the rows that are kept, and the others."""
+    first = 0
+    for block in source.blocks(size):
+        rows = block.shape[0]
+        start, stop = np.searchsorted(kept, [first, first + rows])
+        if stop - start == rows:
+            yield block, block[:0]
+        else:
+            inside = np.zeros(rows, bool)
+            inside[kept[start:stop] - first] = True
+            yield select(block, inside), select(block, ~inside)
+        first += rows
+
+
+def select(block: Any, rows: Array) -> Any:
+    """Return the rows of a block where a mask `(rows,)` is true."""
+    return block.filter(pa.array(rows)) if isinstance(block, pa.Table) else block[rows]
+
+
+def fit_in_memory(source: Source, width: int) -> bool:
+    """Whether rows of so many numbers may lie in memory all at once; ratings never do, whose entries are few."""
+    return source.kind != "ratings" and len(source) * width * 4 <= _LARGEST_IN_MEMORY
 
 
 def block_rows(schema: Schema) -> int:

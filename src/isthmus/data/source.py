@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,8 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 # Rows that lie together in a source and are read at once when it is shuffled; and how many such runs are mixed.
 RUN = 256
 MIXED = 64
+# Rows that are taken at a time from what is in memory.
+IN_MEMORY = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,15 @@ class Source(ABC):
         kind: kind of row, one of `isthmus.schema.KINDS`.
         in_memory: whether all rows lie in memory, so that reading them costs nothing.
         stated: what the user said of a table's columns.
+        reading: how the rows are read, for a model to read later ones alike (`isthmus.schema.Schema.reading`).
+        notes: what a user should know of how they were read, in sentences.
     """
 
     kind: ClassVar[str]
     in_memory: bool = False
     stated: Stated = Stated()
+    reading: Mapping[str, Any] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -65,12 +72,23 @@ class Source(ABC):
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))))
 
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Numbers that a row has, about."""
+
     def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, Any]]:
         """Yield row numbers and their block, each row once, in an order that (seed, epoch) alone decides.
 
-        Runs of neighbouring rows are drawn, and many such runs are mixed, so that a source on disk is read in pieces.
+        Runs of neighbouring rows are drawn, and many such runs are mixed, so that a source on disk is read in pieces;
+        in memory any row is as near as any other.
         """
         generator = np.random.default_rng(derive(seed, "runs", epoch))
+        if self.in_memory:
+            order = generator.permutation(len(self))
+            for start in range(0, len(order), IN_MEMORY):
+                yield order[start : start + IN_MEMORY], self.take(order[start : start + IN_MEMORY])
+            return
         starts = generator.permutation(-(-len(self) // RUN)) * RUN
         for first in range(0, len(starts), MIXED):
             runs = [np.arange(start, min(start + RUN, len(self))) for start in starts[first : first + MIXED]]

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from isthmus.data.loader import Feed, take
-from isthmus.data.reading import Reading, block_rows
+from isthmus.data.reading import Reading, block_rows, select
 from isthmus.data.source import Numbers
-from isthmus.data.survey import select
 from isthmus.schema import Batch
 
 # Blocks that wait to be trained on; each is some megabytes.

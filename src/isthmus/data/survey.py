@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,12 @@ import pyarrow as pa
 from isthmus.data.columns import Statistics, check_stated
 from isthmus.data.memory import ArrayRows
 from isthmus.data.preprocess import SCALINGS, Encoding, Standard, from_state
+from isthmus.data.ratings import Densify, SparseRows, Summary
+from isthmus.data.reading import divided
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.data.tables import TableEncoding
+from isthmus.data.text import OneHotTokens, TextLines
+from isthmus.data.vocabulary import Vocabulary
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
 
@@ -63,7 +67,8 @@ class ArraySurvey(Survey):
 
     def __init__(self, source: ArrayRows, kept: Numbers) -> None:
         self.values, self.kept = source.values, kept
-        self.schema = replace(Schema.of(source.values, source.names), kind=source.kind)
+        reading = dict(source.reading) or None
+        self.schema = replace(Schema.of(source.values, source.names), kind=source.kind, reading=reading)
 
     def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
         rows = self.values if len(self.kept) == len(self.values) else self.values[self.kept]
@@ -74,49 +79,84 @@ class StreamedSurvey(Survey):
     """Of arrays that are read block by block: extremes and moments of the training rows, in one pass."""
 
     def __init__(self, source: Source, kept: Numbers) -> None:
-        self.seen = 0
+        self.source, self.kept, self.seen = source, kept, 0
         parts = []
-        for block, out in divided(source, kept):
+        for block, out in divided(source, kept, _ROWS):
             if len(out):
                 parts.append(out)
             if len(block):
                 self._update(block)
         self.held = np.concatenate(parts) if parts else None
         self.schema = replace(
-            Schema.of(self._extremes, getattr(source, "names", None)),
+            Schema.of(self._extremes),
             kind=source.kind,
             binary=self._binary,
             whole=self._whole,
+            reading=dict(source.reading) or None,
         )
 
     def _update(self, block: Array) -> None:
         found = Schema.of(block)
-        values = block.astype(np.float64)
-        here = ~np.isnan(values)
-        count = here.sum(0)
-        mean = np.where(here, values, 0.0).sum(0) / np.maximum(count, 1)
-        squares = np.square(np.where(here, values - mean, 0.0)).sum(0)
         if not self.seen:
             self._extremes = np.stack([block[0], block[0]])
             self._low, self._high, self._binary, self._whole = found.low, found.high, found.binary, found.whole
-            self._count, self._mean, self._squares = count, mean, squares
-        else:
-            self._low, self._high = min(self._low, found.low), max(self._high, found.high)
-            self._binary, self._whole = self._binary and found.binary, self._whole and found.whole
-            total = np.maximum(self._count + count, 1)
-            change = mean - self._mean
-            self._squares = self._squares + squares + change * change * self._count * count / total
-            self._mean = self._mean + change * count / total
-            self._count = self._count + count
+            # Of bytes, nobody asks for moments, and they take longer than the reading.
+            self._moments = None if block.dtype.itemsize <= 2 else Moments()
+        self._low, self._high = min(self._low, found.low), max(self._high, found.high)
+        self._binary, self._whole = self._binary and found.binary, self._whole and found.whole
+        if self._moments is not None:
+            self._moments.update(block)
+        # Two rows that have the range of all: what the scalings are fitted on.
         flat = self._extremes.reshape(2, -1)
         flat[0, 0], flat[1, 0] = self._low, self._high
         self.seen += len(block)
 
     def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
         if preprocessing == "standard":
-            deviation = np.sqrt(self._squares / np.maximum(self._count, 1))
-            return Standard(self._mean, np.where(deviation == 0, 1.0, deviation)), self.schema
+            moments = self._moments or self._measured()
+            mean, deviation = moments.by_channel() if self.schema.kind == "series" else moments.by_place()
+            return Standard(mean, np.where(deviation == 0, 1.0, deviation)), self.schema
         return SCALINGS[preprocessing].fit(self._extremes, self.schema), self.schema
+
+    def _measured(self) -> Moments:
+        moments = Moments()
+        for block, _ in divided(self.source, self.kept, _ROWS):
+            moments.update(block)
+        return moments
+
+
+class Moments:
+    """Count, mean and squared deviations of each place of a row, taken in block by block (Chan et al. 1979)."""
+
+    def __init__(self) -> None:
+        self.count: Any = 0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+
+    def update(self, block: Array) -> None:
+        """Take in the next rows; what is missing (NaN) has no part."""
+        values = block.astype(np.float64)
+        here = ~np.isnan(values)
+        count = here.sum(0)
+        mean = np.where(here, values, 0.0).sum(0) / np.maximum(count, 1)
+        squares = np.square(np.where(here, values - mean, 0.0)).sum(0)
+        total = np.maximum(self.count + count, 1)
+        change = mean - self.mean
+        self.squares = self.squares + squares + change * change * self.count * count / total
+        self.mean = self.mean + change * count / total
+        self.count = self.count + count
+
+    def by_place(self) -> tuple[Array, Array]:
+        """Return mean and deviation of each place."""
+        return self.mean, np.sqrt(self.squares / np.maximum(self.count, 1))
+
+    def by_channel(self) -> tuple[Array, Array]:
+        """Return mean and deviation of each channel over all steps, for each place."""
+        count = np.maximum(self.count.sum(0), 1)
+        mean = (self.mean * self.count).sum(0) / count
+        between = (np.square(self.mean - mean) * self.count).sum(0)
+        deviation = np.sqrt((self.squares.sum(0) + between) / count)
+        return np.broadcast_to(mean, self.mean.shape), np.broadcast_to(deviation, self.mean.shape)
 
 
 class TableSurvey(Survey):
@@ -126,7 +166,7 @@ class TableSurvey(Survey):
         self.stated = source.stated
         self.statistics = Statistics(source.schema, source.stated.kinds)
         parts = []
-        for block, out in divided(source, kept):
+        for block, out in divided(source, kept, _ROWS):
             self.statistics.update(block)
             if len(out) and not source.in_memory:
                 parts.append(out)
@@ -140,29 +180,41 @@ class TableSurvey(Survey):
         return TableEncoding(schema), schema
 
 
-def divided(source: Source, kept: Numbers) -> Iterator[tuple[Any, Any]]:
-    """Yield the rows of a source block by block, each block in two: the rows that are kept, and the others."""
-    first = 0
-    for block in source.blocks(_ROWS):
-        rows = block.shape[0]
-        start, stop = np.searchsorted(kept, [first, first + rows])
-        if stop - start == rows:
-            yield block, block[:0]
-        else:
-            inside = np.zeros(rows, bool)
-            inside[kept[start:stop] - first] = True
-            yield select(block, inside), select(block, ~inside)
-        first += rows
-
-
-def select(block: Any, rows: Array) -> Any:
-    """Return the rows of a block where a mask `(rows,)` is true."""
-    return block.filter(pa.array(rows)) if isinstance(block, pa.Table) else block[rows]
-
-
 def _arrays(source: Any, kept: Numbers) -> Survey:
-    whole = isinstance(source, ArrayRows)
+    whole = isinstance(source, ArrayRows) and source.kind != "series"
     return ArraySurvey(source, kept) if whole else StreamedSurvey(source, kept)
+
+
+class TokenSurvey(Survey):
+    """Of text: the vocabulary says all."""
+
+    def __init__(self, source: TextLines, kept: Numbers) -> None:
+        self.vocabulary = source.vocabulary
+        shape = (source.vocabulary.length,)
+        self.schema = Schema("tokens", shape, "int32", 0.0, 1.0, binary=True, whole=True, reading=dict(source.reading))
+
+    def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
+        return OneHotTokens(self.vocabulary), self.schema
+
+
+class RatingSurvey(Survey):
+    """Of ratings: their range, told from the entries of the training rows."""
+
+    def __init__(self, source: SparseRows, kept: Numbers) -> None:
+        self.summary = Summary.of([source.take(kept)])
+        self.fitted = Densify.fit(source.take(kept))
+        low, high = min(0.0, self.summary.low), max(0.0, self.summary.high)
+        dtype = str(source.matrix.dtype)
+        shape = (source.matrix.shape[1],)
+        names = None if source.items is None else tuple(str(item) for item in source.items)
+        binary = low >= 0 and high <= 1 and self.summary.whole
+        self.schema = Schema(
+            "ratings", shape, dtype, low, high, names, binary=binary, whole=self.summary.whole,
+            reading=dict(source.reading) or None,
+        )  # fmt: skip
+
+    def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
+        return self.fitted, self.schema
 
 
 SURVEYS: dict[str, Callable[[Any, Any], Survey]] = {
@@ -170,6 +222,8 @@ SURVEYS: dict[str, Callable[[Any, Any], Survey]] = {
     "image": _arrays,
     "series": _arrays,
     "table": TableSurvey,
+    "tokens": TokenSurvey,
+    "ratings": RatingSurvey,
 }
 
 
@@ -177,4 +231,8 @@ def encoding_of(schema: Schema, preprocessing: str, state: Mapping[str, Array]) 
     """Rebuild the encoding of a saved model; raise `ArtifactError` if the state is not that of one."""
     if schema.columns is not None:
         return TableEncoding(schema)
+    if schema.kind == "ratings":
+        return Densify.from_state(state)
+    if schema.kind == "tokens":
+        return OneHotTokens(Vocabulary.from_dict((schema.reading or {}).get("vocabulary")))
     return from_state(preprocessing, state)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from isthmus.data.lines import Lines, read_lines
+from isthmus.data.preprocess import Encoding
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.data.vocabulary import END, PADDING, Vocabulary, padded
 from isthmus.errors import DataError, explain
@@ -74,6 +75,10 @@ class TextLines(Source):
         place = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         return padded(sizes, self._ids[place + np.repeat(starts, sizes)], self.vocabulary.length)
 
+    @property
+    def width(self) -> int:
+        return self.vocabulary.length * self.vocabulary.symbols
+
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.vocabulary).encode())
         digest.update(self._starts.astype("<i8").tobytes())
@@ -81,7 +86,7 @@ class TextLines(Source):
         return digest.hexdigest()
 
 
-class OneHotTokens:
+class OneHotTokens(Encoding):
     """The map between token ids `(rows, length)` and one-hot steps `(rows, length, symbols)`, for `OneHot`.
 
     Padded steps are NaN: nothing was observed there. It has no state but the vocabulary, which the schema keeps.
@@ -107,13 +112,13 @@ class OneHotTokens:
         """Shape of a row as the network sees it: steps and symbols."""
         return self.vocabulary.length, self.vocabulary.symbols
 
-    def forward(self, rows: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def forward(self, block: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return `(rows, length, symbols)` in float32: 1 at each step's id, NaN at steps of -1.
 
         Raises:
             DataError: for anything but ids of the vocabulary.
         """
-        ids = self.vocabulary.check(rows)
+        ids = self.vocabulary.check(block)
         if ids.shape[1] != self.vocabulary.length:
             expected = f"rows of {self.vocabulary.length} steps"
             raise DataError(explain(expected, str(ids.shape[1]), "encoding them with the model's vocabulary"))
@@ -122,7 +127,7 @@ class OneHotTokens:
         steps[ids == PADDING] = np.nan
         return steps
 
-    def inverse(self, rows: Array, dtype: str = "int32") -> Array:
+    def inverse(self, rows: Array, dtype: Any = None) -> Array:
         """Return the most probable id of each step `(rows, length)`; -1 after the first end, and where a step is NaN.
 
         Raises:
@@ -134,7 +139,7 @@ class OneHotTokens:
         ids = rows.argmax(2)
         ids[np.isnan(rows).any(2)] = PADDING
         ended = np.cumsum(ids == END, 1) - (ids == END)
-        return np.where(ended > 0, PADDING, ids).astype(dtype)
+        return np.where(ended > 0, PADDING, ids).astype("int32")
 
     def state(self) -> dict[str, Array]:
         """Return the fitted arrays by name: none."""

@@ -117,6 +117,10 @@ class SeriesWindows(Source):
             block[padded] = np.nan
         return block
 
+    @property
+    def width(self) -> int:
+        return self.length * len(self.channels)
+
     def fingerprint(self) -> str:
         """Return a digest of all values, and of how they are cut."""
         if self._fingerprint is None:

@@ -1,0 +1,324 @@
+"""Rows that stay on disk: Parquet and Arrow data sets, and `.npy` files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from isthmus.data.source import Array, Numbers, Source
+from isthmus.errors import DataError, explain
+from isthmus.seeds import derive
+
+# Rows that are read at a time from one place of a data set, how many places are read by turns, and how many such
+# chunks are mixed before they are handed out.
+_CHUNK = 1 << 13
+_PLACES = 4
+_MIXED = 8
+# Read from a file at a time.
+_BUFFER = 1 << 20
+# Smaller files are read as a whole.
+LARGEST_WHOLE = 1 << 28
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a data set that is read by itself: a row group, or a file without such groups.
+
+    Attributes:
+        fragment: of the data set.
+        start: number of its first row.
+        rows: how many it has.
+    """
+
+    fragment: ds.Fragment
+    start: int
+    rows: int
+
+
+class DatasetRows(Source):
+    """A Parquet or Arrow data set: a file, a folder of files, or one that is partitioned, on any file system.
+
+    Args:
+        path: of a file or a folder, or a URL such as "s3://bucket/folder" or one that fsspec knows.
+        form: "parquet" or "arrow" (the IPC file format).
+        drop: tells which of the columns are left out.
+
+    Raises:
+        DataError: for what is no such data set.
+    """
+
+    kind = "table"
+
+    def __init__(
+        self, path: str | Path, form: str, drop: Callable[[Sequence[str]], Sequence[str]] = lambda names: ()
+    ) -> None:
+        self.path = str(path)
+        self.dataset = _dataset(self.path, form)
+        left_out = drop(self.dataset.schema.names)
+        names = [name for name in self.dataset.schema.names if name not in left_out]
+        self.schema = pa.schema([self.dataset.schema.field(name) for name in names])
+        self.pieces = self._pieces()
+        self.rows = sum(piece.rows for piece in self.pieces)
+        self.marks = self._marks()
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def size(self) -> int:
+        """Bytes that all of it would take in memory, about."""
+        return self.rows * sum(_width(kind) for kind in self.schema.types)
+
+    def _pieces(self) -> list[Piece]:
+        pieces, start = [], 0
+        for fragment in self.dataset.get_fragments():
+            parts = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
+            for part in parts:
+                try:
+                    rows = part.count_rows()
+                except (OSError, pa.ArrowInvalid) as error:
+                    raise self._unreadable(fragment.path, error) from None
+                pieces.append(Piece(part, start, rows))
+                start += rows
+        return pieces
+
+    def _marks(self) -> dict[str, tuple[int, Any]]:
+        """Return the size of each file and when it was changed."""
+        if not hasattr(self.dataset, "files"):
+            return {}
+        files = self.dataset.filesystem.get_file_info(self.dataset.files)
+        return {file.path: (file.size, file.mtime_ns) for file in files}
+
+    @property
+    def width(self) -> int:
+        return len(self.schema)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr((sorted(self._marks().items()), self.schema.names)).encode()).hexdigest()
+
+    def check_unchanged(self) -> None:
+        now = self._marks()
+        for path, mark in self.marks.items():
+            if now.get(path) != mark:
+                was, came = f"{mark[0]} bytes", f"{now[path][0]} bytes" if path in now else "nothing"
+                raise DataError(
+                    f"the file {path!r} was changed while it was read: "
+                    + explain(f"the {was} of before", f"{came} now", "a copy that nobody writes to")
+                )
+
+    def blocks(self, size: int) -> Iterator[pa.Table]:
+        chunks = (chunk for piece in self.pieces for chunk in self._chunks(piece))
+        waiting: list[pa.RecordBatch] = []
+        rows = 0
+        for chunk in chunks:
+            waiting.append(chunk)
+            rows += chunk.num_rows
+            if rows < size:
+                continue
+            table = pa.Table.from_batches(waiting)
+            while rows >= size:
+                yield table.slice(0, size)
+                table = table.slice(size)
+                rows -= size
+            waiting = table.to_batches()
+        if rows:
+            yield pa.Table.from_batches(waiting)
+
+    def take(self, rows: Numbers) -> pa.Table:
+        found = []
+        order = np.argsort(rows, kind="stable")
+        wanted = rows[order]
+        for piece in self.pieces:
+            first, last = np.searchsorted(wanted, [piece.start, piece.start + piece.rows])
+            start = piece.start
+            for chunk in self._chunks(piece) if first < last else ():
+                here = wanted[first:last]
+                here = here[(here >= start) & (here < start + chunk.num_rows)] - start
+                if len(here):
+                    found.append(chunk.take(pa.array(here)))
+                start += chunk.num_rows
+        table = pa.Table.from_batches(found, self.schema)
+        return table.take(pa.array(np.argsort(order, kind="stable")))
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, pa.Table]]:
+        generator = np.random.default_rng(derive(seed, "pieces", epoch))
+        order = iter(generator.permutation(len(self.pieces)))
+        readers = [self._numbered(self.pieces[place]) for place in itertools.islice(order, _PLACES)]
+        waiting: list[tuple[Numbers, pa.RecordBatch]] = []
+        while readers:
+            for reader in list(readers):
+                found = next(reader, None)
+                if found is not None:
+                    waiting.append(found)
+                    continue
+                readers.remove(reader)
+                readers += [self._numbered(self.pieces[place]) for place in itertools.islice(order, 1)]
+            if len(waiting) >= _MIXED or not readers:
+                if waiting:
+                    yield _mixed(waiting, generator)
+                waiting = []
+
+    def _numbered(self, piece: Piece) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+        start = piece.start
+        for chunk in self._chunks(piece):
+            yield np.arange(start, start + chunk.num_rows), chunk
+            start += chunk.num_rows
+
+    def _chunks(self, piece: Piece) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a piece in order; refuse one that ends early or late."""
+        rows = 0
+        try:
+            for chunk in piece.fragment.to_batches(
+                schema=self.dataset.schema,
+                columns=self.schema.names,
+                batch_size=_CHUNK,
+                batch_readahead=1,
+                fragment_readahead=1,
+                fragment_scan_options=_options(piece.fragment),
+                use_threads=False,
+            ):
+                if chunk.num_rows:
+                    rows += chunk.num_rows
+                    yield chunk
+        except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+            raise self._unreadable(piece.fragment.path, error, piece.start + rows) from None
+        if rows != piece.rows:
+            where = f"row {piece.start + rows}"
+            raise DataError(
+                f"the file {piece.fragment.path!r} ends at {where}: "
+                + explain(f"{piece.rows} rows", f"{rows}", "a copy that nobody writes to")
+            )
+
+    def _unreadable(self, path: str, error: Exception, row: int | None = None) -> DataError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        where = "" if row is None else f" from row {row} on"
+        return DataError(f"the file {path!r} cannot be read{where}: {reason}")
+
+
+def _mixed(waiting: list[tuple[Numbers, pa.RecordBatch]], generator: np.random.Generator) -> tuple[Numbers, pa.Table]:
+    table = pa.Table.from_batches([chunk for _, chunk in waiting])
+    numbers = np.concatenate([rows for rows, _ in waiting])
+    order = generator.permutation(len(numbers))
+    return numbers[order], table.combine_chunks().take(pa.array(order))
+
+
+def _options(fragment: ds.Fragment) -> Any:
+    if isinstance(fragment, ds.ParquetFileFragment):
+        # A row group is read page by page; read at once, a large one would not fit.
+        return ds.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=_BUFFER, pre_buffer=False)
+    return None
+
+
+def _dataset(path: str, form: str) -> ds.Dataset:
+    try:
+        if "://" in path:
+            system, inner = pa.fs.FileSystem.from_uri(path) if _is_arrows(path) else _of_fsspec(path)
+            return ds.dataset(inner, format=form, partitioning="hive", filesystem=system)
+        return ds.dataset(path, format=form, partitioning="hive")
+    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason}") from None
+
+
+def _is_arrows(path: str) -> bool:
+    return path.partition("://")[0] in ("file", "s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+
+
+def _of_fsspec(path: str) -> tuple[Any, str]:
+    import fsspec  # type: ignore[import-untyped]
+
+    system, inner = fsspec.core.url_to_fs(path)
+    return system, inner
+
+
+def _width(kind: pa.DataType) -> int:
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:
+        return 16  # texts: an offset, and a few letters
+
+
+class NpyRows(Source):
+    """An array in a `.npy` file that is read in pieces, `(rows, *shape)`.
+
+    Args:
+        path: of the file.
+        kind: "vector" for two axes and "image" for more, unless stated.
+
+    Raises:
+        DataError: for a file whose size is not what its header states.
+    """
+
+    def __init__(self, path: str | Path, kind: str | None = None) -> None:
+        self.path = Path(path)
+        with self.path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+            self.shape, fortran, self.dtype = reader(file)
+            self.offset = file.tell()
+        if fortran:
+            raise DataError(
+                f"{str(path)!r}: " + explain("rows one after the other", "columns (Fortran order)", "np.save")
+            )
+        self.row_bytes = int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize
+        self.kind = kind or ("vector" if len(self.shape) == 2 else "image")  # type: ignore[misc]
+        self.mark = self._mark()
+        held = self.mark[0] - self.offset
+        if held != self.row_bytes * self.shape[0]:
+            got = f"{held} bytes, which end in row {held // max(1, self.row_bytes)}"
+            raise DataError(
+                f"the file {str(path)!r}: "
+                + explain(f"{self.shape[0]} rows of {self.row_bytes} bytes", got, "a whole copy of it")
+            )
+
+    def _mark(self) -> tuple[int, int]:
+        found = self.path.stat()
+        return found.st_size, found.st_mtime_ns
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    @property
+    def size(self) -> int:
+        """Bytes of all rows."""
+        return self.row_bytes * len(self)
+
+    @property
+    def width(self) -> int:
+        return int(np.prod(self.shape[1:]))
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr((str(self.path), self.shape, str(self.dtype), self._mark())).encode()).hexdigest()
+
+    def check_unchanged(self) -> None:
+        now = self._mark()
+        if now != self.mark:
+            was, came = f"the {self.mark[0]} bytes of before", f"{now[0]} bytes now"
+            raise DataError(
+                f"the file {str(self.path)!r} was changed while it was read: "
+                + explain(was, came, "a copy that nobody writes to")
+            )
+
+    def take(self, rows: Numbers) -> Array:
+        order = np.argsort(rows, kind="stable")
+        wanted = rows[order]
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype.newbyteorder("="))
+        with self.path.open("rb") as file:
+            # Neighbours are read at once.
+            for part in np.split(np.arange(len(wanted)), np.nonzero(np.diff(wanted) != 1)[0] + 1):
+                if len(part):
+                    file.seek(self.offset + int(wanted[part[0]]) * self.row_bytes)
+                    data = file.read(len(part) * self.row_bytes)
+                    if len(data) != len(part) * self.row_bytes:
+                        row = int(wanted[part[0]]) + len(data) // self.row_bytes
+                        raise DataError(f"the file {str(self.path)!r} ends in row {row}; try a whole copy of it")
+                    out[order[part]] = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
+        return out
