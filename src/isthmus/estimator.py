@@ -12,16 +12,18 @@ import torch
 from sklearn.base import BaseEstimator
 
 from isthmus import artifact, presets
+from isthmus.composition import Composition
 from isthmus.data.preprocess import Encoding
 from isthmus.errors import CollapseWarning, RecipeError, explain, unknown_name
 from isthmus.metrics import advice
 from isthmus.metrics.health import Health
-from isthmus.preparation import prepare, spread
+from isthmus.preparation import Prepared, prepare, spread
 from isthmus.recipe import Recipe
 from isthmus.schema import Schema
 from isthmus.seeds import derive
 from isthmus.training import CheckpointStore, History, choose_progress, pretrain, runtime, train
 from isthmus.training.health import as_metrics, final_health
+from isthmus.training.increments import Increments
 from isthmus.verbs import Verbs, seed_of
 
 
@@ -146,11 +148,7 @@ class Autoencoder(Verbs, BaseEstimator):
             recipe = recipe.replace({"training.seed": seed_of(self.random_state)})
         prepared = prepare(X, recipe, condition)
         recipe, schema = prepared.recipe, prepared.schema
-        device = prepared.data.device
-        with runtime.seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")):
-            composition = recipe.build(schema)
-            composition.initialise(spread(prepared.data.some, _INITIAL_ROWS).to(torch.device("cpu")))
-            composition.to(device)
+        composition = _initialised(prepared)
         if recipe.training.pretraining:
             pretrain(composition, recipe, prepared.in_memory("pretraining"), choose_progress(self.verbose))
         folder = resume_from if resume_from is not None else checkpoint
@@ -169,9 +167,60 @@ class Autoencoder(Verbs, BaseEstimator):
         health = final_health(composition, measured, recipe.training.seed)
         _warn_of_collapse(history, recipe, health)
         self.composition_, self.history_ = composition, history
+        self.__dict__.pop("_increments", None)
         self._describe(recipe, schema, prepared.encoding)
         self.metrics_ = _metrics(history, health, prepared.data.rows, prepared.held_rows, time.monotonic() - started)
         return self
+
+    def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
+        """Train on one more batch of rows: one pass over them, at a rate that stays.
+
+        The first call decides what a row is, the scaling and the categories, as `fit` would from these rows: make it a
+        large one. A model that was fitted or loaded goes on from where it is. Nothing is held out, and a schedule that
+        ends (decay of the rate, annealing) has no end to go to: the weights of the terms are their final ones.
+
+        Args:
+            X: rows, as in `fit`.
+            y: ignored; it is there for scikit-learn.
+            condition: as in `fit`; labels must be those of the first call.
+
+        Raises:
+            DataError: for rows unlike those of the first call.
+            TrainingError: if the loss is not finite; the weights are then those of before.
+        """
+        started = time.monotonic()
+        if not hasattr(self, "composition_"):
+            self._begin(X, condition)
+        reading = self.reading(X, condition)
+        if not hasattr(self, "_increments"):
+            first = reading.whole(np.arange(min(len(reading), 2)))
+            self._increments = Increments(
+                self.composition_, self.recipe_.objective, self.recipe_.training, first.to(_device_of(self))
+            )
+            self._increments.loader.batch_size = int(self.recipe_.training.batch_size)
+        for batch in reading.batches():
+            row = self._increments.take(batch)
+            self.history_.rows.append({**row, "epoch": len(self.history_) + 1})
+        metrics = self.metrics_
+        metrics["training_rows"] += len(reading)
+        metrics["epochs"] = metrics["best_epoch"] = self.history_.best_epoch = len(self.history_)
+        metrics["seconds"] = round(metrics["seconds"] + time.monotonic() - started, 3)
+        return self
+
+    def _begin(self, X: Any, condition: Any) -> None:
+        """Become an initialised model that has seen no row."""
+        recipe = as_recipe(self.recipe).replace({"training.validation_fraction": 0.0})
+        if self.random_state is not None:
+            recipe = recipe.replace({"training.seed": seed_of(self.random_state)})
+        prepared = prepare(X, recipe, condition)
+        self.composition_ = _initialised(prepared)
+        self._describe(prepared.recipe, prepared.schema, prepared.encoding)
+        self.history_ = History([], "partial_fit", 0)
+        self.metrics_ = _metrics(self.history_, {}, 0, 0, 0.0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_increments"}
 
     def _describe(self, recipe: Recipe, schema: Schema, encoding: Encoding) -> None:
         """Set what a model knows of its rows."""
@@ -234,6 +283,20 @@ def _masks(recipe: Recipe | str | Path) -> bool:
 
 # Rows that set the initial weights; more would not change them visibly.
 _INITIAL_ROWS = 1024
+
+
+def _initialised(prepared: Prepared) -> Composition:
+    recipe = prepared.recipe
+    with runtime.seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")):
+        composition = recipe.build(prepared.schema)
+        composition.initialise(spread(prepared.data.some, _INITIAL_ROWS).to(torch.device("cpu")))
+        composition.to(prepared.data.device)
+    return composition
+
+
+def _device_of(model: Autoencoder) -> torch.device:
+    device: torch.device = next(model.composition_.parameters()).device
+    return device
 
 
 # Less than these shares is a collapse, of which training warns; the report and `inspect` tell of less.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,8 +132,21 @@ class Inference:
 
     def column_costs(self, rows: Batch) -> Doubles:
         """Return ``-log p(x_j | z(x))`` of each value of a row, or column of a table, in nats `(rows, columns)`."""
+        if self.schema.columns is not None:
+            return self.costs_of(rows, places(self.schema.columns))
+        return self.costs_of(rows, [slice(place, place + 1) for place in range(self.schema.width)])
+
+    def step_costs(self, rows: Batch) -> Doubles:
+        """Return ``-log p(x_t | z(x))`` of each step, summed over channels, in nats `(rows, steps)`; NaN if unseen."""
+        steps, width = self.schema.shape[0], int(np.prod(self.schema.row[1:]))
+        costs = self.costs_of(rows, [slice(step * width, (step + 1) * width) for step in range(steps)])
+        if rows.mask is not None:
+            costs[~rows.mask.view(rows.rows, steps, -1).any(2).numpy()] = np.nan
+        return costs
+
+    def costs_of(self, rows: Batch, groups: Sequence[slice]) -> Doubles:
+        """Return the likelihood's cost of groups of values, in nats with all constants `(rows, groups)`."""
         costs = []
-        groups = places(self.schema.columns) if self.schema.columns is not None else None
         likelihood = self.composition.likelihood
         for block, real in self.blocks(rows):
             forward = self.composition(block)
@@ -141,7 +154,7 @@ class Inference:
             width = wanted[0].numel()
             observed = torch.ones_like(wanted, dtype=torch.bool) if block.mask is None else block.mask
             found = []
-            for group in groups or [slice(place, place + 1) for place in range(width)]:
+            for group in groups:
                 only = torch.zeros(width, dtype=torch.bool, device=wanted.device)
                 only[group] = True
                 mask = observed & only.view(wanted.shape[1:])

@@ -16,11 +16,12 @@ from sklearn.exceptions import NotFittedError
 from isthmus.conditions import as_condition
 from isthmus.data.frames import like_frame
 from isthmus.data.memory import ArrayRows, TableRows
-from isthmus.data.opening import open_source
+from isthmus.data.opening import frame_name, open_source
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import Reading
 from isthmus.data.sources import as_rows
 from isthmus.data.tables import check_table
+from isthmus.data.windows import SeriesWindows, StepAverage, to_long
 from isthmus.data.writing import Writer
 from isthmus.errors import DataError, RecipeError, check_integer, explain
 from isthmus.inference import Doubles, Floats, Inference
@@ -82,6 +83,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def reconstruct(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
         """Return the rows as the model rebuilds them from their codes, in the units, columns and types of X.
 
+        Series come back as series: each step is the mean over the windows that hold it.
+
         Args:
             X: rows, as in `fit`.
             condition: for a conditional model, as in `fit`.
@@ -93,6 +96,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         inference, reading = self._inference(), self.reading(X, condition)
         types = _types(reading)
         blocks = (inference.reconstruct(batch, types) for batch in reading.batches())
+        if isinstance(reading.source, SeriesWindows):
+            return _along(reading.source, blocks, out)
         return _deliver(blocks, len(reading), out, self.schema_.names, reading)
 
     def impute(self, X: Any, *, condition: Any = None, samples: int = 64, out: str | Path | None = None) -> Any:
@@ -111,6 +116,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         inference, reading = self._inference(), self.reading(X, condition)
         types = _types(reading)
         blocks = (_filled(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
+        if isinstance(reading.source, SeriesWindows):
+            return _along(reading.source, blocks, out)
         return _deliver(blocks, len(reading), out, self.schema_.names, reading)
 
     def score_samples(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
@@ -147,6 +154,30 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if self.schema_.columns is None:
             return costs.reshape(len(costs), *self.schema_.shape)
         return pa.table({name: pa.array(costs[:, place]) for place, name in enumerate(self.schema_.names or ())})
+
+    def score_steps(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
+        """Return one score for each time step of series, in nats; higher is more typical.
+
+        ``log p(x_t | z)``, summed over channels, of the deterministic code, averaged over the windows that hold the
+        step; NaN (or null) where nothing was observed.
+
+        Args:
+            X: series, as in `fit`.
+            condition: for a conditional model, as in `fit`.
+            out: a file to write to.
+
+        Returns:
+            For a table or frame its columns of series and time beside the score, a row for each of its rows; for an
+            array of one series `(steps,)`; for rows that are windows already `(rows, steps)`.
+        """
+        inference, reading = self._inference(), self.reading(X, condition)
+        if self.schema_.kind not in ("series", "tokens"):
+            got = f"a model of {self.schema_.kind} rows"
+            raise RecipeError(explain("a model of series", got, "score_samples, or fit with rows=series:LENGTH"))
+        blocks = (-inference.step_costs(batch) for batch in reading.batches())
+        if isinstance(reading.source, SeriesWindows):
+            return _along(reading.source, blocks, out, name="score")
+        return _deliver(blocks, len(reading), out, None)
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None) -> float:
         """Return the mean of `score_samples`, which `GridSearchCV` maximises."""
@@ -369,6 +400,21 @@ def _deliver(
     whole = _joined(list(blocks))
     like = reading.source.like if reading is not None and isinstance(reading.source, TableRows) else None
     return like_frame(whole, like, types=not floats) if isinstance(whole, pa.Table) else whole
+
+
+def _along(source: SeriesWindows, blocks: Iterator[Any], out: str | Path | None, name: str | None = None) -> Any:
+    """Return values of windows as values of the series' steps, beside the columns of series and time."""
+    average, first = StepAverage(source, mask=name is not None), 0
+    for block in blocks:
+        average.add(first, block)
+        first += len(block)
+    values = average.result()
+    if out is None and isinstance(source.like, np.ndarray):
+        return values[0]
+    table = to_long(values, source, name or "value")
+    if out is not None:
+        return _deliver(iter([table]), table.num_rows, out, None)
+    return like_frame(table, None if source.like is None else frame_name(source.like))
 
 
 def _joined(blocks: list[Any]) -> Any:

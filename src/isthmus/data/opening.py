@@ -227,7 +227,9 @@ def _of_loaded(
     if spec is not None and kind == "ratings":
         return _ratings(table, spec, like)
     if spec is not None and kind == "series" and len(spec.sizes) < 2:
-        return _windows(from_long(table, **_long(spec, like, "series", "time", "duplicates")), spec, like)
+        windows = _windows(from_long(table, **_long(spec, like, "series", "time", "duplicates")), spec, like)
+        windows.like = None if frame is None else frame.to_native()
+        return windows
     if spec is not None and kind == "tokens":
         texts = [name for name in table.column_names if not is_number(table[name].type)]
         if table.num_columns != 1 or not texts:
@@ -263,7 +265,9 @@ def _of_array(values: Any, spec: RowsSpec | None, like: Schema | None) -> Source
     if spec.kind == "ratings":
         return SparseRows(scipy.sparse.csr_array(values))
     if spec.kind == "series" and len(spec.sizes) < 2:
-        return _windows(from_files(["array"], lambda _: values), spec, like)
+        windows = _windows(from_files(["array"], lambda _: values), spec, like)
+        windows.like = values
+        return windows
     if spec.kind in ("image", "series"):
         return _reshaped(values, spec)
     if spec.kind == "tokens":
@@ -309,7 +313,7 @@ def _long(spec: RowsSpec | None, like: Schema | None, *names: str) -> dict[str, 
     return found | {"channels": like.reading.get("channels") if like is not None and like.reading else None}
 
 
-def _windows(series: Any, spec: RowsSpec | None, like: Schema | None) -> Source:
+def _windows(series: Any, spec: RowsSpec | None, like: Schema | None) -> SeriesWindows:
     spec = spec or RowsSpec("series")
     if len(spec.sizes) > 1:
         raise DataError(f"rows={spec}: " + explain("the length of a window", f"{spec.sizes}", "series:64"))

@@ -22,7 +22,7 @@ _ROWS = 1 << 14
 _VALUES = 1 << 22
 # Rows whose numbers take more than this, in bytes of float32, are read anew in every epoch. It is a fixed number, so
 # that the order of the rows, and with it the result, is the same on every machine.
-_LARGEST_IN_MEMORY = 1 << 29
+_LARGEST_IN_MEMORY = 1 << 28
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ class Source(ABC):
     def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, Any]]:
         """Yield row numbers and their block, each row once, in an order that (seed, epoch) alone decides.
 
-        Runs of neighbouring rows are drawn, and many such runs are mixed, so that a source on disk is read in pieces;
-        in memory any row is as near as any other.
+        Runs of neighbouring rows are drawn, and many such runs make a block, so that a source on disk is read in
+        pieces; in memory any row is as near as any other. Who trains on a block mixes its rows once more.
         """
         generator = np.random.default_rng(derive(seed, "runs", epoch))
         if self.in_memory:
@@ -93,7 +93,6 @@ class Source(ABC):
         for first in range(0, len(starts), MIXED):
             runs = [np.arange(start, min(start + RUN, len(self))) for start in starts[first : first + MIXED]]
             rows = np.concatenate(runs)
-            generator.shuffle(rows)
             yield rows, self.take(rows)
 
     def check_unchanged(self) -> None:  # noqa: B027 -- what lies in memory does not change

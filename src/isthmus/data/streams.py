@@ -83,7 +83,9 @@ class DatasetRows(Source):
             parts = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
             for part in parts:
                 try:
-                    rows = part.count_rows()
+                    # Of a row group, count_rows counts the whole file.
+                    grouped = isinstance(part, ds.ParquetFileFragment)
+                    rows = sum(group.num_rows for group in part.row_groups) if grouped else part.count_rows()
                 except (OSError, pa.ArrowInvalid) as error:
                     raise self._unreadable(fragment.path, error) from None
                 pieces.append(Piece(part, start, rows))
@@ -163,7 +165,8 @@ class DatasetRows(Source):
                 readers += [self._numbered(self.pieces[place]) for place in itertools.islice(order, 1)]
             if len(waiting) >= _MIXED or not readers:
                 if waiting:
-                    yield _mixed(waiting, generator)
+                    numbers = np.concatenate([rows for rows, _ in waiting])
+                    yield numbers, pa.Table.from_batches([chunk for _, chunk in waiting])
                 waiting = []
 
     def _numbered(self, piece: Piece) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
@@ -201,13 +204,6 @@ class DatasetRows(Source):
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         where = "" if row is None else f" from row {row} on"
         return DataError(f"the file {path!r} cannot be read{where}: {reason}")
-
-
-def _mixed(waiting: list[tuple[Numbers, pa.RecordBatch]], generator: np.random.Generator) -> tuple[Numbers, pa.Table]:
-    table = pa.Table.from_batches([chunk for _, chunk in waiting])
-    numbers = np.concatenate([rows for rows, _ in waiting])
-    order = generator.permutation(len(numbers))
-    return numbers[order], table.combine_chunks().take(pa.array(order))
 
 
 def _options(fragment: ds.Fragment) -> Any:

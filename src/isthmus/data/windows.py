@@ -52,6 +52,8 @@ class SeriesWindows(Source):
 
     kind: ClassVar[str] = "series"
     in_memory = True
+    # What the user gave, if that was an array or a frame: results are given back as one.
+    like: Any = None
 
     def __init__(
         self, series: Sequence[Series], length: int | None, stride: int | None = None, *, ignore_times: bool = False

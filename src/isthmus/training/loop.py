@@ -84,9 +84,14 @@ class Run:
         forward = self.composition(batch, Draw(self.objective.samples), corrupt=True)
         return forward, self.composition.loss(forward, weights)
 
+    @property
+    def progress(self) -> float:
+        """Share of the steps that are done."""
+        return self.state.step / self.steps
+
     def train_step(self, batch: Batch) -> None:
         """Take one step with every optimiser and add the batch's losses to the epoch's sums."""
-        progress = self.state.step / self.steps
+        progress = self.progress
         weights = self.objective.weights(progress)
         self.composition.set_progress(progress, self.settings.opening)
         main, *others = self.optimisers.items()
@@ -175,7 +180,7 @@ class Run:
         # With nothing held out, the last epoch's weights are kept: the training loss lags behind them. An epoch that
         # ended in a recovery has trained nothing.
         # Nor do epochs compare in which latents are still closed: of those the last one is kept.
-        opening = state.step / self.steps < self.settings.opening
+        opening = self.progress < self.settings.opening
         if averages and math.isfinite(loss) and (loss < state.best_loss or self.validation is None or opening):
             state.best_loss, state.best_epoch = math.inf if opening else loss, state.epoch + 1
             self.best = self._weights()

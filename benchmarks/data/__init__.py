@@ -1,0 +1,1 @@
+"""Figures of the readers: larger than memory, folders of images, missing values."""
