@@ -79,7 +79,7 @@ def test_later_batches_are_like_the_first() -> None:
     assert model.reconstruct(frame).dtypes.equals(frame.dtypes)
     with pytest.raises(DataError, match="missing"):
         model.partial_fit(frame[["size"]])
-    with pytest.raises(DataError, match="expected float64 values|double values"):
+    with pytest.raises(DataError, match=r"double values \(numeric\)"):
         model.partial_fit(frame.assign(size="large"))
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ def table(rows: int, seed: int) -> pa.Table:
     weights = np.random.default_rng(0).standard_normal((8, _FLOATS))
     cause = generator.standard_normal((rows, 8))
     values = np.tanh(cause @ weights / 3.0) * 10.0 + generator.standard_normal((rows, _FLOATS))
-    columns = {f"sensor{place}": values[:, place] for place in range(_FLOATS)}
+    columns: dict[str, Any] = {f"sensor{place}": values[:, place] for place in range(_FLOATS)}
     columns["events"] = generator.poisson(np.exp(1.0 + 0.5 * cause[:, 0])).astype(np.int64)
     columns["place"] = _WORDS[np.clip(np.round(cause[:, 1] + 2), 0, 4).astype(int)]
     columns["alarm"] = cause[:, 2] > 1.5

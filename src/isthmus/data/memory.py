@@ -24,6 +24,7 @@ class ArrayRows(Source):
     """
 
     in_memory = True
+    mixed = True
 
     def __init__(self, values: Array, names: tuple[str, ...] | None = None, kind: str | None = None) -> None:
         self.values, self.names = values, names
@@ -60,6 +61,7 @@ class TableRows(Source):
 
     kind = "table"
     in_memory = True
+    mixed = True
 
     def __init__(self, table: pa.Table, like: Any = None) -> None:
         self.table, self.like = table, like

@@ -15,9 +15,8 @@ from isthmus.seeds import derive
 Array = np.ndarray[Any, np.dtype[Any]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
-# Rows that lie together in a source and are read at once when it is shuffled; and how many such runs are mixed.
+# Rows that lie together in a source and are read at once when it is shuffled.
 RUN = 256
-MIXED = 64
 # Rows that are taken at a time from what is in memory.
 IN_MEMORY = 1 << 10
 
@@ -40,6 +39,7 @@ class Source(ABC):
     Attributes:
         kind: kind of row, one of `isthmus.schema.KINDS`.
         in_memory: whether all rows lie in memory, so that reading them costs nothing.
+        mixed: whether `shuffled` draws each row from all of them, or only pieces of neighbouring rows.
         stated: what the user said of a table's columns.
         reading: how the rows are read, for a model to read later ones alike (`isthmus.schema.Schema.reading`).
         notes: what a user should know of how they were read, in sentences.
@@ -47,6 +47,7 @@ class Source(ABC):
 
     kind: ClassVar[str]
     in_memory: bool = False
+    mixed: bool = False
     stated: Stated = Stated()
     reading: Mapping[str, Any] = MappingProxyType({})
     notes: tuple[str, ...] = ()
@@ -80,8 +81,8 @@ class Source(ABC):
     def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, Any]]:
         """Yield row numbers and their block, each row once, in an order that (seed, epoch) alone decides.
 
-        Runs of neighbouring rows are drawn, and many such runs make a block, so that a source on disk is read in
-        pieces; in memory any row is as near as any other. Who trains on a block mixes its rows once more.
+        In memory any row is as near as any other; from elsewhere runs of neighbouring rows are drawn, which who
+        trains on them mixes.
         """
         generator = np.random.default_rng(derive(seed, "runs", epoch))
         if self.in_memory:
@@ -89,10 +90,8 @@ class Source(ABC):
             for start in range(0, len(order), IN_MEMORY):
                 yield order[start : start + IN_MEMORY], self.take(order[start : start + IN_MEMORY])
             return
-        starts = generator.permutation(-(-len(self) // RUN)) * RUN
-        for first in range(0, len(starts), MIXED):
-            runs = [np.arange(start, min(start + RUN, len(self))) for start in starts[first : first + MIXED]]
-            rows = np.concatenate(runs)
+        for start in generator.permutation(-(-len(self) // RUN)) * RUN:
+            rows = np.arange(start, min(start + RUN, len(self)))
             yield rows, self.take(rows)
 
     def check_unchanged(self) -> None:  # noqa: B027 -- what lies in memory does not change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from isthmus.seeds import derive
 
 # Blocks that wait to be trained on; each is some megabytes.
 _AHEAD = 2
+# Bytes of encoded rows that wait to be mixed, and how many of them come out at a time at the end.
+_POOL = 1 << 27
+_REST = 1 << 14
 # Rows that stand for all in what is measured on some.
 _SAMPLE = 5000
 # An order that no epoch has.
@@ -25,9 +29,10 @@ _SAMPLE_EPOCH = 1 << 30
 
 
 class StreamLoader(Feed):
-    """Batches from a source that is read in shuffled blocks, in an order that (seed, epoch) alone decides.
+    """Batches from a source that is read in shuffled pieces, in an order that (seed, epoch) alone decides.
 
-    Batches have `batch_size` rows or one less, as `Loader` deals them. A thread reads and encodes ahead.
+    Rows of a piece wait in a pool until they are drawn. Batches have `batch_size` rows or one less, as `Loader` deals
+    them. A thread reads and encodes ahead.
 
     Args:
         reading: all rows.
@@ -72,21 +77,68 @@ class StreamLoader(Feed):
             waiting, held = [take(joined, slice(first, held))], held - first
 
     def _encoded(self, epoch: int) -> Iterator[Batch]:
-        """Yield the training rows in shuffled blocks, each of them mixed: numbers are mixed faster than tables."""
-        generator = torch.Generator().manual_seed(derive(self.seed, "mixing", epoch))
+        """Yield the training rows in blocks, mixed."""
         told = self.reading.told
         most = block_rows(self.reading.schema)
+        generator = torch.Generator().manual_seed(derive(self.seed, "mixing", epoch))
+        pool = None if self.reading.source.mixed else Pool(_POOL // (4 * math.prod(self.reading.schema.row)), generator)
         for numbers, block in self.reading.source.shuffled(self.seed, epoch):
             inside = ~np.isin(numbers, self.held)
             block, numbers = (block, numbers) if inside.all() else (select(block, inside), numbers[inside])
-            parts = []
             for start in range(0, len(numbers), most):
                 part = slice(start, start + most)
                 rows = block.slice(start, most) if hasattr(block, "slice") else block[part]
-                parts.append(self.reading.batch(rows, None if told is None else told[numbers[part]]))
-            if parts:
-                yield take(join(parts), torch.randperm(len(numbers), generator=generator))
+                batch = self.reading.batch(rows, None if told is None else told[numbers[part]])
+                if pool is None:
+                    yield batch
+                elif (mixed := pool.swap(batch)) is not None:
+                    yield mixed
+        if pool is not None:
+            yield from pool.rest()
         self.reading.source.check_unchanged()
+
+
+class Pool:
+    """Rows that wait, of which as many are drawn as come: neighbours in a file are far apart in an epoch.
+
+    Args:
+        rows: how many wait.
+        generator: decides which are drawn.
+    """
+
+    def __init__(self, rows: int, generator: torch.Generator) -> None:
+        self.rows, self.generator = max(1, rows), generator
+        self.waiting: list[Batch] = []
+        self.held = 0
+        self.full: Batch | None = None
+
+    def swap(self, batch: Batch) -> Batch | None:
+        """Take in rows and return as many that waited; None until there are enough."""
+        if self.full is None:
+            self.waiting.append(batch)
+            self.held += batch.rows
+            if self.held >= self.rows:
+                self.full, self.waiting = join(self.waiting), []
+            return None
+        if batch.rows > self.full.rows:
+            return take(batch, torch.randperm(batch.rows, generator=self.generator))
+        if batch.mask is not None and self.full.mask is None:
+            self.full = self.full.replace(mask=torch.ones_like(self.full.x, dtype=torch.bool))
+        places = torch.randperm(self.full.rows, generator=self.generator)[: batch.rows]
+        drawn = take(self.full, places)
+        self.full.x[places] = batch.x
+        if self.full.mask is not None:
+            self.full.mask[places] = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+        if self.full.condition is not None and batch.condition is not None:
+            self.full.condition[places] = batch.condition
+        return drawn
+
+    def rest(self) -> Iterator[Batch]:
+        """Yield the rows that still wait, mixed."""
+        left = self.full if self.full is not None else join(self.waiting) if self.waiting else None
+        if left is not None:
+            for places in torch.randperm(left.rows, generator=self.generator).split(_REST):
+                yield take(left, places)
 
 
 def join(parts: list[Batch]) -> Batch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,8 @@ from isthmus.data.source import Array, Numbers, Source
 from isthmus.errors import DataError, explain
 from isthmus.seeds import derive
 
-# Rows that are read at a time from one place of a data set, how many places are read by turns, and how many such
-# chunks are mixed before they are handed out.
-_CHUNK = 1 << 13
-_PLACES = 4
-_MIXED = 8
+# Rows that are read at a time.
+_CHUNK = 1 << 14
 # Read from a file at a time.
 _BUFFER = 1 << 20
 # Smaller files are read as a whole.
@@ -30,17 +26,19 @@ LARGEST_WHOLE = 1 << 28
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a data set that is read by itself: a row group, or a file without such groups.
+    """A part of a data set that is read by itself: a row group, a record batch, or a whole file.
 
     Attributes:
         fragment: of the data set.
         start: number of its first row.
         rows: how many it has.
+        batch: number of a record batch in a local Arrow file, from which it is read without the rest.
     """
 
     fragment: ds.Fragment
     start: int
     rows: int
+    batch: int | None = None
 
 
 class DatasetRows(Source):
@@ -61,7 +59,9 @@ class DatasetRows(Source):
         self, path: str | Path, form: str, drop: Callable[[Sequence[str]], Sequence[str]] = lambda names: ()
     ) -> None:
         self.path = str(path)
+        self.form = form
         self.dataset = _dataset(self.path, form)
+        self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
         left_out = drop(self.dataset.schema.names)
         names = [name for name in self.dataset.schema.names if name not in left_out]
         self.schema = pa.schema([self.dataset.schema.field(name) for name in names])
@@ -80,6 +80,12 @@ class DatasetRows(Source):
     def _pieces(self) -> list[Piece]:
         pieces, start = [], 0
         for fragment in self.dataset.get_fragments():
+            batches = self._batches(fragment)
+            if batches is not None:
+                for place, rows in enumerate(batches):
+                    pieces.append(Piece(fragment, start, rows, place))
+                    start += rows
+                continue
             parts = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
             for part in parts:
                 try:
@@ -91,6 +97,22 @@ class DatasetRows(Source):
                 pieces.append(Piece(part, start, rows))
                 start += rows
         return pieces
+
+    def _batches(self, fragment: ds.Fragment) -> list[int] | None:
+        """Return the rows of each record batch of a local Arrow file without partitions; None for any other."""
+        local = isinstance(fragment.filesystem, pa.fs.LocalFileSystem)
+        if self.form != "arrow" or not local or fragment.physical_schema.names != self.dataset.schema.names:
+            return None
+        try:
+            reader = self._reader(fragment.path)
+            return [reader.get_batch(place).num_rows for place in range(reader.num_record_batches)]
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self._unreadable(fragment.path, error) from None
+
+    def _reader(self, path: str) -> pa.ipc.RecordBatchFileReader:
+        if path not in self._readers:
+            self._readers[path] = pa.ipc.open_file(pa.memory_map(path))
+        return self._readers[path]
 
     def _marks(self) -> dict[str, tuple[int, Any]]:
         """Return the size of each file and when it was changed."""
@@ -151,33 +173,22 @@ class DatasetRows(Source):
         return table.take(pa.array(np.argsort(order, kind="stable")))
 
     def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, pa.Table]]:
-        generator = np.random.default_rng(derive(seed, "pieces", epoch))
-        order = iter(generator.permutation(len(self.pieces)))
-        readers = [self._numbered(self.pieces[place]) for place in itertools.islice(order, _PLACES)]
-        waiting: list[tuple[Numbers, pa.RecordBatch]] = []
-        while readers:
-            for reader in list(readers):
-                found = next(reader, None)
-                if found is not None:
-                    waiting.append(found)
-                    continue
-                readers.remove(reader)
-                readers += [self._numbered(self.pieces[place]) for place in itertools.islice(order, 1)]
-            if len(waiting) >= _MIXED or not readers:
-                if waiting:
-                    numbers = np.concatenate([rows for rows, _ in waiting])
-                    yield numbers, pa.Table.from_batches([chunk for _, chunk in waiting])
-                waiting = []
-
-    def _numbered(self, piece: Piece) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
-        start = piece.start
-        for chunk in self._chunks(piece):
-            yield np.arange(start, start + chunk.num_rows), chunk
-            start += chunk.num_rows
+        """Yield the pieces in an order that (seed, epoch) alone decides, each piece from its first row to its last."""
+        for place in np.random.default_rng(derive(seed, "pieces", epoch)).permutation(len(self.pieces)):
+            piece = self.pieces[place]
+            start = piece.start
+            for chunk in self._chunks(piece):
+                yield np.arange(start, start + chunk.num_rows), pa.Table.from_batches([chunk])
+                start += chunk.num_rows
 
     def _chunks(self, piece: Piece) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a piece in order; refuse one that ends early or late."""
         rows = 0
+        if piece.batch is not None:
+            batch = self._reader(piece.fragment.path).get_batch(piece.batch).select(self.schema.names)
+            for start in range(0, piece.rows, _CHUNK):
+                yield batch.slice(start, _CHUNK)
+            return
         try:
             for chunk in piece.fragment.to_batches(
                 schema=self.dataset.schema,

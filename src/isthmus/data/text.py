@@ -42,6 +42,7 @@ class TextLines(Source):
 
     kind: ClassVar[str] = "tokens"
     in_memory = True
+    mixed = True
 
     def __init__(
         self,

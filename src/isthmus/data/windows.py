@@ -52,6 +52,7 @@ class SeriesWindows(Source):
 
     kind: ClassVar[str] = "series"
     in_memory = True
+    mixed = True
     # What the user gave, if that was an array or a frame: results are given back as one.
     like: Any = None
 
