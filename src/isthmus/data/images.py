@@ -157,6 +157,7 @@ class ImageFiles(Source):
     """
 
     kind = "image"
+    mixed = True
 
     def __init__(
         self,

@@ -62,7 +62,8 @@ class Reading:
             batch = self.batch(block, None if self.told is None else self.told[first : first + block.shape[0]], first)
             first += batch.rows
             yield block, batch
-        self.source.check_unchanged()
+        if not self.source.in_memory:
+            self.source.check_unchanged()
 
     def batches(self) -> Iterator[Batch]:
         """Yield the rows in order, encoded."""

@@ -95,7 +95,8 @@ class StreamLoader(Feed):
                     yield mixed
         if pool is not None:
             yield from pool.rest()
-        self.reading.source.check_unchanged()
+        if not self.reading.source.in_memory:
+            self.reading.source.check_unchanged()
 
 
 class Pool:
