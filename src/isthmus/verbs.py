@@ -14,13 +14,14 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.conditions import as_condition
+from isthmus.data.columns import missing_in
 from isthmus.data.frames import like_frame
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.opening import open_source
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import Reading
 from isthmus.data.sources import as_rows
-from isthmus.data.tables import check_table
+from isthmus.data.tables import as_dictionary, check_table, type_of
 from isthmus.data.writing import Writer
 from isthmus.errors import DataError, RecipeError, check_integer, explain
 from isthmus.inference import Doubles, Floats, Inference
@@ -382,7 +383,20 @@ def _types(reading: Reading) -> dict[str, Any] | None:
     if reading.source.kind != "table":
         return None
     schema = reading.source.schema  # type: ignore[attr-defined]
-    return dict(zip(schema.names, schema.types, strict=True))
+    types = dict(zip(schema.names, schema.types, strict=True))
+    # Texts of which none is there are numbers to some readers.
+    texts = {column.name: column.type for column in reading.schema.columns or () if column.kind == "categorical"}
+    return {
+        name: type_of(texts[name])
+        if name in texts and pa.types.is_floating(kind) and _none_seen(reading, name)
+        else kind
+        for name, kind in types.items()
+    }
+
+
+def _none_seen(reading: Reading, name: str) -> bool:
+    source = reading.source
+    return isinstance(source, TableRows) and missing_in(source.table[name]) == len(source)
 
 
 def _filled(block: Any, filled: Any) -> Any:
@@ -395,10 +409,13 @@ def _filled(block: Any, filled: Any) -> Any:
     for name in block.column_names:
         given = block[name]
         gone = pc.is_null(given, nan_is_null=pa.types.is_floating(given.type))
-        if pa.types.is_dictionary(given.type):  # Arrow chooses between plain columns only
-            plain = given.type.value_type
-            chosen = pc.if_else(gone, filled[name].cast(plain), given.cast(plain))
-            columns[name] = chosen.combine_chunks().dictionary_encode().cast(given.type)
+        kind = given.type
+        if pa.types.is_null(kind):
+            columns[name] = filled[name]
+        elif pa.types.is_dictionary(kind) or pa.types.is_string_view(kind):  # Arrow chooses between plain columns only
+            plain = kind.value_type if pa.types.is_dictionary(kind) else pa.large_string()
+            chosen = pc.if_else(gone, filled[name].cast(plain), given.cast(plain)).combine_chunks()
+            columns[name] = as_dictionary(chosen, kind) if pa.types.is_dictionary(kind) else chosen.cast(kind)
         else:
             columns[name] = pc.if_else(gone, filled[name], given)
     return pa.table(columns)
