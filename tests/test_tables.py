@@ -100,7 +100,7 @@ def test_what_was_learned_is_better_than_a_guess(plain: Autoencoder) -> None:
     gone = holed["label"].isna()
     assert (filled["label"] == complete["label"])[gone].mean() > 0.7
     gone = holed["size"].isna()
-    assert (filled["size"] - complete["size"])[gone].std() < 0.6 * complete["size"].std()
+    assert (filled["size"] - complete["size"])[gone].std() < 0.75 * complete["size"].std()
 
 
 @pytest.mark.parametrize("model", ["vae", "plain"])
@@ -142,7 +142,7 @@ def test_frames_of_polars_come_back_as_such(tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     loaded = isthmus.load(tmp_path / "model")
     back = model.reconstruct(frame)
-    assert back.schema | {"nothing": None} == frame.schema | {"nothing": None}
+    assert back.schema == frame.schema
     assert loaded.reconstruct(frame).equals(back)
     assert model.impute(frame)["flag"].null_count() == 0
     codes = model.transform(frame)

@@ -150,9 +150,9 @@ class Inference:
         # A cost is the sum of the values' costs times the mask, so its slopes along the mask are the values' costs.
         with torch.enable_grad():
             mask = observed.to(wanted.dtype).requires_grad_()
-            cost = likelihood.cost(parameters, wanted, mask)
-        if cost.requires_grad:
-            (slopes,) = torch.autograd.grad(cost.sum(), mask)
+            total = likelihood.cost(parameters, wanted, mask).sum()
+        slopes = torch.autograd.grad(total, mask, allow_unused=True)[0] if total.requires_grad else None
+        if slopes is not None:
             return torch.where(observed, slopes + likelihood.constant, 0.0)
         # Of a likelihood that only asks whether a value is observed: one value at a time.
         found = torch.zeros_like(wanted)

@@ -14,7 +14,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.conditions import as_condition
-from isthmus.data.columns import missing_in
+from isthmus.data.columns import is_text, missing_in
 from isthmus.data.frames import like_frame
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.opening import open_source
@@ -410,8 +410,8 @@ def _filled(block: Any, filled: Any) -> Any:
         given = block[name]
         gone = pc.is_null(given, nan_is_null=pa.types.is_floating(given.type))
         kind = given.type
-        if pa.types.is_null(kind):
-            columns[name] = filled[name]
+        if pa.types.is_null(kind) or (is_text(filled[name].type) and pa.types.is_floating(kind)):
+            columns[name] = filled[name]  # there is nothing else in it
         elif pa.types.is_dictionary(kind) or pa.types.is_string_view(kind):  # Arrow chooses between plain columns only
             plain = kind.value_type if pa.types.is_dictionary(kind) else pa.large_string()
             chosen = pc.if_else(gone, filled[name].cast(plain), given.cast(plain)).combine_chunks()

@@ -74,14 +74,7 @@ def like_frame(table: pa.Table, like: Any, *, types: bool = True) -> Any:
     native: Any = nw.from_arrow(table, backend=backend).to_native()
     if backend.is_pandas_like():
         if types:
-            wanted = dict(zip(native.columns, like.dtypes, strict=True))
-            native = native.astype(
-                {
-                    name: _pandas_type(native[name], kind)
-                    for name, kind in wanted.items()
-                    if native[name].dtype != kind and not _no_labels(table[name].type, kind)
-                }
-            )
+            native = _with_types(native, table, dict(zip(native.columns, like.dtypes, strict=True)))
         native.columns, native.index = like.columns, like.index[: len(native)]
         return native
     return (
@@ -96,6 +89,20 @@ def _of_library(table: pa.Table, name: str) -> Any:
         return table if name == "pyarrow" else nw.from_arrow(table, backend=library).to_native()
     except ImportError:
         return table
+
+
+def _with_types(native: Any, table: pa.Table, types: dict[str, Any]) -> Any:
+    """Return a pandas frame of a table with the types of another."""
+    # With holes, pandas has whole numbers as floats, which would round large ones.
+    holed = [name for name in types if table[name].null_count and pa.types.is_integer(table[name].type)]
+    whole = [name for name in holed if hasattr(types[name], "__from_arrow__")]
+    native = native.assign(**{name: types[name].__from_arrow__(table[name]) for name in whole})
+    casts = {
+        name: _pandas_type(native[name], kind)
+        for name, kind in types.items()
+        if native[name].dtype != kind and not _no_labels(table[name].type, kind)
+    }
+    return native.astype(casts)
 
 
 def _no_labels(arrow: pa.DataType, kind: Any) -> bool:

@@ -328,9 +328,10 @@ def type_of(text: str) -> pa.DataType:
 def check_table(schema: Schema, table: pa.Schema) -> None:
     """Raise `DataError` unless a table has a schema's columns, in its order, of types that can be read as theirs."""
     wanted, got = schema.names or (), tuple(table.names)
-    missing = [name for name in wanted if name not in got]
-    extra = [name for name in got if name not in wanted]
     if wanted != got:
+        known, given = set(wanted), set(got)
+        missing = [name for name in wanted if name not in given]
+        extra = [name for name in got if name not in known]
         parts = [f"{what} {names}" for what, names in (("missing", missing), ("unknown", extra)) if names]
         came = ", ".join(parts) or "the same columns in another order"
         advice = "X[list(model.schema_.names)]" if missing or not extra else "leaving them out (--drop)"
