@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.conditions import as_condition
-from isthmus.data.columns import is_text, missing_in
+from isthmus.data.columns import missing_in
 from isthmus.data.frames import like_frame
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.opening import open_source
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import Reading
 from isthmus.data.sources import as_rows
-from isthmus.data.tables import as_dictionary, check_table, type_of
+from isthmus.data.tables import check_table, filled_in, type_of
 from isthmus.data.writing import Writer
 from isthmus.errors import DataError, RecipeError, check_integer, explain
 from isthmus.inference import Doubles, Floats, Inference
@@ -111,7 +110,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         samples = _count("samples", samples)
         inference, reading = self._inference(), self.reading(X, condition)
         types = _types(reading)
-        blocks = (_filled(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
+        blocks = (filled_in(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
         return _deliver(blocks, len(reading), out, self.schema_.names, reading)
 
     def score_samples(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
@@ -397,28 +396,6 @@ def _types(reading: Reading) -> dict[str, Any] | None:
 def _none_seen(reading: Reading, name: str) -> bool:
     source = reading.source
     return isinstance(source, TableRows) and missing_in(source.table[name]) == len(source)
-
-
-def _filled(block: Any, filled: Any) -> Any:
-    """Return a block with its missing values taken from another."""
-    if not isinstance(block, pa.Table):
-        seen = ~np.isnan(block)
-        filled[seen] = block[seen]
-        return filled
-    columns = {}
-    for name in block.column_names:
-        given = block[name]
-        gone = pc.is_null(given, nan_is_null=pa.types.is_floating(given.type))
-        kind = given.type
-        if pa.types.is_null(kind) or (is_text(filled[name].type) and pa.types.is_floating(kind)):
-            columns[name] = filled[name]  # there is nothing else in it
-        elif pa.types.is_dictionary(kind) or pa.types.is_string_view(kind):  # Arrow chooses between plain columns only
-            plain = kind.value_type if pa.types.is_dictionary(kind) else pa.large_string()
-            chosen = pc.if_else(gone, filled[name].cast(plain), given.cast(plain)).combine_chunks()
-            columns[name] = as_dictionary(chosen, kind) if pa.types.is_dictionary(kind) else chosen.cast(kind)
-        else:
-            columns[name] = pc.if_else(gone, filled[name], given)
-    return pa.table(columns)
 
 
 def _count(where: str, value: Any, minimum: int = 1) -> int:

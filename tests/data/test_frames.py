@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from isthmus.data import frames
-from isthmus.data.frames import like_frame, to_table
+from isthmus.data.frames import as_frame, like_frame, to_table
+from isthmus.data.opening import open_source
 from isthmus.errors import DataError, DataTypeError
 
 
@@ -157,6 +158,13 @@ def test_a_library_that_is_not_installed_leaves_the_table(monkeypatch: pytest.Mo
 def test_what_is_no_table_is_refused(frame: pd.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):
         table_of(frame)
+
+
+def test_names_that_stand_twice_are_refused() -> None:
+    with pytest.raises(DataError, match=r"a name of its own for each column, got - 'a' 2 times"):
+        as_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    with pytest.raises(DataError, match="'a' 2 times"):
+        open_source(pd.DataFrame([[1, 2]], columns=["a", "a"]))
 
 
 def test_names_of_two_kinds_are_a_type_error_too() -> None:

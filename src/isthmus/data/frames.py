@@ -7,21 +7,37 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
+from narwhals.exceptions import DuplicateError
 
 from isthmus.data.columns import is_text
 from isthmus.errors import DataError, DataTypeError, explain
+
+
+def as_frame(data: Any) -> Any:
+    """Return a frame in memory behind one interface, and anything else as it is.
+
+    Raises:
+        DataError: for a name that stands twice.
+    """
+    try:
+        return nw.from_native(data, eager_only=True, pass_through=True)
+    except DuplicateError as error:
+        twice = " ".join(str(error).split("\n")[1:])
+        raise DataError(explain("a name of its own for each column", twice or str(error), "renaming them")) from None
 
 
 def to_table(frame: nw.DataFrame[Any]) -> pa.Table:
     """Return a frame (pandas, polars, Arrow, ...) as an Arrow table.
 
     Raises:
-        DataError: for columns of mixed kinds, names that are no texts beside others that are, and names that stand
-            twice.
+        DataError: for columns of mixed kinds, names that are no texts beside others that are, and names of
+            several levels.
     """
     if any(isinstance(name, tuple) for name in frame.columns):
         got = f"columns of several levels, such as {next(iter(frame.columns))!r}"
-        raise DataTypeError(explain("columns with one name each", got, "X.columns = X.columns.map('_'.join)"))
+        raise DataTypeError(
+            explain("columns with one name each", got, "X.columns = ['_'.join(map(str, name)) for name in X.columns]")
+        )
     texts = [isinstance(name, str) for name in frame.columns]
     if any(texts) and not all(texts):
         kinds = sorted({type(name).__name__ for name in frame.columns})

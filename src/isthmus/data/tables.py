@@ -325,6 +325,28 @@ def type_of(text: str) -> pa.DataType:
     return pa.type_for_alias(text)
 
 
+def filled_in(block: Any, filled: Any) -> Any:
+    """Return a block with its missing values taken from another."""
+    if not isinstance(block, pa.Table):
+        seen = ~np.isnan(block)
+        filled[seen] = block[seen]
+        return filled
+    columns = {}
+    for name in block.column_names:
+        given = block[name]
+        gone = pc.is_null(given, nan_is_null=pa.types.is_floating(given.type))
+        kind = given.type
+        if pa.types.is_null(kind) or (is_text(filled[name].type) and pa.types.is_floating(kind)):
+            columns[name] = filled[name]  # there is nothing else in it
+        elif pa.types.is_dictionary(kind) or pa.types.is_string_view(kind):  # Arrow chooses between plain columns only
+            plain = kind.value_type if pa.types.is_dictionary(kind) else pa.large_string()
+            chosen = pc.if_else(gone, filled[name].cast(plain), given.cast(plain)).combine_chunks()
+            columns[name] = as_dictionary(chosen, kind) if pa.types.is_dictionary(kind) else chosen.cast(kind)
+        else:
+            columns[name] = pc.if_else(gone, filled[name], given)
+    return pa.table(columns)
+
+
 def check_table(schema: Schema, table: pa.Schema) -> None:
     """Raise `DataError` unless a table has a schema's columns, in its order, of types that can be read as theirs."""
     wanted, got = schema.names or (), tuple(table.names)
