@@ -21,7 +21,7 @@ from isthmus.composition import Composition
 from isthmus.data.preprocess import Encoding
 from isthmus.data.survey import encoding_of
 from isthmus.errors import ArtifactError, RecipeError
-from isthmus.files import move_whole, temporary_beside, write_whole
+from isthmus.files import move_whole, readable_json, temporary_beside, write_whole
 from isthmus.recipe import Recipe
 from isthmus.schema import Schema
 
@@ -185,7 +185,7 @@ def _contents(artifact: Artifact) -> dict[str, bytes]:
         "model.safetensors": save_tensors(tensors),
         "history.csv": artifact.history_csv.encode(),
     }
-    contents["README.md"] = _card(artifact).encode()
+    contents["README.md"] = _card(artifact).encode("utf-8", "surrogatepass")
     manifest = {
         "format": FORMAT,
         "libraries": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
@@ -199,7 +199,7 @@ def _contents(artifact: Artifact) -> dict[str, bytes]:
 def _card(artifact: Artifact) -> str:
     """Return the model card: what it is, what it was trained on, how well, and how to use it."""
     metrics = "\n".join(f"| {name} | {value} |" for name, value in artifact.metrics.items())
-    recipe = json.dumps(artifact.recipe.to_dict(), indent=2)
+    recipe = readable_json(artifact.recipe.to_dict())
     terms = ", ".join(weighted.term.kind for weighted in artifact.recipe.objective.terms) or "none"
     return f"""# An isthmus model
 
@@ -229,7 +229,8 @@ own before you rely on them.
 
 
 def _dump(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    # As `json.loads` reads bytes.
+    return (readable_json(value) + "\n").encode("utf-8", "surrogatepass")
 
 
 def _json(folder: Path, name: str, data: bytes) -> Any:

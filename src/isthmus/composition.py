@@ -247,7 +247,8 @@ class Composition(Trainable):
         """
         cost = forward.reconstruction.mean(0) if forward.reconstruction.ndim > 1 else forward.reconstruction
         mask = forward.batch.mask
-        columns = forward.batch.wanted[0].numel() if mask is None else mask.flatten(1).sum(1)
+        # As a tensor in either case: a row without holes has the same score to the bit beside rows with some.
+        columns = torch.tensor(forward.batch.wanted[0].numel()) if mask is None else mask.flatten(1).sum(1)
         score = -cost - self.likelihood.constant * columns
         inside = self.likelihood.inside(forward.batch.observed().wanted)
         return score.masked_fill(~inside.flatten(1).all(1), -torch.inf)

@@ -134,7 +134,7 @@ class Inference:
         """Return ``-log p(x_j | z(x))`` of each value of a row, or column of a table, in nats `(rows, columns)`."""
         if self.schema.columns is not None:
             return self.costs_of(rows, places(self.schema.columns))
-        return self.costs_of(rows, [slice(place, place + 1) for place in range(self.schema.width)])
+        return self.costs_of(rows, None)
 
     def step_costs(self, rows: Batch) -> Doubles:
         """Return ``-log p(x_t | z(x))`` of each step, summed over channels, in nats `(rows, steps)`; NaN if unseen."""
@@ -144,24 +144,37 @@ class Inference:
             costs[~rows.mask.view(rows.rows, steps, -1).any(2).numpy()] = np.nan
         return costs
 
-    def costs_of(self, rows: Batch, groups: Sequence[slice]) -> Doubles:
-        """Return the likelihood's cost of groups of values, in nats with all constants `(rows, groups)`."""
+    def costs_of(self, rows: Batch, groups: Sequence[slice] | None) -> Doubles:
+        """Return the cost of each value, or of groups of them, in nats with all constants `(rows, groups)`."""
         costs = []
-        likelihood = self.composition.likelihood
         for block, real in self.blocks(rows):
             forward = self.composition(block)
             wanted = forward.batch.wanted
-            width = wanted[0].numel()
             observed = torch.ones_like(wanted, dtype=torch.bool) if block.mask is None else block.mask
-            found = []
-            for group in groups:
-                only = torch.zeros(width, dtype=torch.bool, device=wanted.device)
-                only[group] = True
-                mask = observed & only.view(wanted.shape[1:])
-                seen = mask.flatten(1).sum(1)
-                found.append(likelihood.cost(forward.parameters, wanted, mask) + likelihood.constant * seen)
-            costs.append(torch.stack(found, 1)[:real].double().cpu().numpy())
+            outside = observed & ~self.composition.likelihood.inside(wanted)
+            by_value = self._value_costs(forward.parameters, wanted, observed).masked_fill(outside, math.inf)
+            found = by_value.flatten(1)[:real].double().cpu().numpy()
+            costs.append(found if groups is None else np.stack([found[:, group].sum(1) for group in groups], 1))
         return np.concatenate(costs)
+
+    def _value_costs(self, parameters: Tensor, wanted: Tensor, observed: Tensor) -> Tensor:
+        """Return ``-log p(x_j|z)`` `(rows, *shape)` in nats, zero where nothing was observed."""
+        likelihood = self.composition.likelihood
+        # A cost is the sum of the values' costs times the mask, so its slopes along the mask are the values' costs.
+        with torch.enable_grad():
+            mask = observed.to(wanted.dtype).requires_grad_()
+            total = likelihood.cost(parameters, wanted, mask).sum()
+        slopes = torch.autograd.grad(total, mask, allow_unused=True)[0] if total.requires_grad else None
+        if slopes is not None:
+            return torch.where(observed, slopes + likelihood.constant, 0.0)
+        # Of a likelihood that only asks whether a value is observed: one value at a time.
+        found = torch.zeros_like(wanted)
+        for place in range(wanted[0].numel()):
+            only = torch.zeros_like(observed)
+            only.flatten(1)[:, place] = observed.flatten(1)[:, place]
+            seen = only.flatten(1).sum(1)
+            found.flatten(1)[:, place] = likelihood.cost(parameters, wanted, only) + likelihood.constant * seen
+        return found
 
     def log_likelihood(self, rows: Batch, samples: int) -> Doubles:
         """Return ``log mean_k p(x|z_k) p(z_k) / q(z_k|x)`` with `samples` draws, in nats `(rows,)`."""
@@ -182,7 +195,8 @@ class Inference:
         code, batch = forward.code, forward.batch
         z = code.z if samples > 1 else code.z[None]
         cost = forward.reconstruction.view(samples, -1)
-        observed = batch.x[0].numel() if batch.mask is None else batch.mask.flatten(1).sum(1)
+        # As a tensor in either case: a row without holes has the same weights to the bit beside rows with some.
+        observed = torch.tensor(batch.x[0].numel()) if batch.mask is None else batch.mask.flatten(1).sum(1)
         if code.prior is None or code.posterior is None:
             raise RecipeError("importance weights need a code with a posterior; try a gaussian one (presets.vae)")
         log_ratio = code.prior.log_density(z).double() - code.posterior.log_density(z).double()

@@ -107,7 +107,7 @@ def _feeds(
     told = None if reading.told is None else reading.told[held]
     validation = None
     if len(held):
-        validation = (reading.whole(held) if block is None else reading.batch(block, told)).to(device)
+        validation = (reading.whole(held) if block is None else reading.batch(block, told, held)).to(device)
     if reading.fits:
         return Loader(reading.whole(kept).to(device), batch_size, seed), validation
     return StreamLoader(reading, held, batch_size, seed, device), validation

@@ -17,6 +17,7 @@ from isthmus.corruptions import Corruption
 from isthmus.data.columns import SCALES
 from isthmus.data.preprocess import SCALINGS
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.files import readable_json
 from isthmus.networks import Dense, NetworkSpec, Widths
 from isthmus.objectives import (
     BinaryCrossEntropy,
@@ -343,7 +344,7 @@ class Recipe:
 
     def to_json(self, path: str | Path) -> None:
         """Write the recipe to a JSON file."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        Path(path).write_text(readable_json(self.to_dict()) + "\n", encoding="utf-8")
 
     def replace(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a copy with values replaced by dotted path, all at once.

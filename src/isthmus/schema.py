@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,7 @@ class Column:
         bend: of the "log" scaling, where it turns from a line into a logarithm.
         points: of the "quantile" scaling, the quantiles.
         whole: whether all training values are whole numbers.
+        step: what all training values of a date are multiples of: days, hours, minutes, ..., in units of its type.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Column:
     bend: float = 1.0
     points: tuple[float, ...] = ()
     whole: bool = False
+    step: float = 1.0
 
     @property
     def width(self) -> int:
@@ -71,13 +74,19 @@ class Column:
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         said = {name: value for name, value in data.items() if value != getattr(default, name)}
         head = {"name": self.name, "kind": self.kind, "type": self.type}
-        return head | {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        plain: dict[str, Any] = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in said.items()
+        }
+        if self.whole:  # people read 255, not 255.0
+            plain |= {name: _as_whole(plain[name]) for name in ("low", "high") if name in plain}
+            plain |= {"values": [_as_whole(value) for value in self.values]} if self.values else {}
+        return head | plain
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Column:
         """Rebuild from `to_dict`; raise `KeyError`, `TypeError` or `ValueError` for anything else."""
         given = dict(data)
-        for name in ("low", "high", "missing", "rare", "offset", "scale", "bend"):
+        for name in ("low", "high", "missing", "rare", "offset", "scale", "bend", "step"):
             if name in given:
                 given[name] = float(given[name])
                 if not np.isfinite(given[name]):
@@ -87,10 +96,14 @@ class Column:
         column = cls(**given)
         texts = isinstance(column.name, str) and isinstance(column.type, str) and isinstance(column.scaling, str)
         plain = all(isinstance(value, bool | int | float | str) for value in column.values)
-        if not (texts and plain and column.kind in COLUMN_KINDS and column.scale > 0 and column.bend > 0):
+        if not (texts and plain and column.kind in COLUMN_KINDS and min(column.scale, column.bend, column.step) > 0):
             raise ValueError(f"column {column.name!r} of kind {column.kind!r}")
-        if (column.kind == "binary" and len(column.values) != 2) or not all(np.isfinite(column.points)):
+        numbers = {"binary": len(column.values) == 2, "categorical": len(column.values) > 0}.get(column.kind, True)
+        if not numbers or not all(np.isfinite(column.points)):
             raise ValueError(f"column {column.name!r}: {len(column.values)} values")
+        rising = all(one < other for one, other in itertools.pairwise(column.points))
+        if column.scaling == "quantile" and not (len(column.points) > 1 and rising):
+            raise ValueError(f"column {column.name!r}: {len(column.points)} quantiles")
         return column
 
 
@@ -250,6 +263,7 @@ class Schema:
         data |= {"shape": list(self.shape), "names": names, "condition_labels": labels}
         del data["columns"], data["reading"]
         if self.columns is not None:
+            del data["names"]  # each stands in its column
             data["columns"] = [column.to_dict() for column in self.columns]
         return data if self.reading is None else {**data, "reading": self.reading}
 
@@ -259,7 +273,8 @@ class Schema:
         try:
             if data["kind"] not in KINDS:
                 raise ArtifactError(unknown_name("kind of row", data["kind"], KINDS))
-            names = tuple(map(str, data["names"])) if data["names"] else None
+            stated = [column["name"] for column in data["columns"]] if "columns" in data else data["names"]
+            names = tuple(map(str, stated)) if stated else None
             shape = tuple(int(size) for size in data["shape"])
             told = int(data["condition_dim"])
             if not shape or min(shape) < 1 or told < 0 or (names and (len(names),) != shape):
@@ -291,6 +306,11 @@ class Schema:
             if isinstance(error, ArtifactError):
                 raise
             raise ArtifactError(f"schema.json does not describe a row ({error}); try saving the model again") from None
+
+
+def _as_whole(value: Value) -> Value:
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if whole else value
 
 
 def _difference(wanted: tuple[str, ...] | None, got: tuple[str, ...] | None) -> str:

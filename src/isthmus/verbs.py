@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.conditions import as_condition
+from isthmus.data.columns import missing_in
 from isthmus.data.frames import like_frame
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.opening import frame_name, open_source
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import Reading
 from isthmus.data.sources import as_rows
-from isthmus.data.tables import check_table
+from isthmus.data.tables import check_table, filled_in, type_of
 from isthmus.data.windows import SeriesWindows, StepAverage, to_long
 from isthmus.data.writing import Writer
 from isthmus.errors import DataError, RecipeError, check_integer, explain
@@ -115,7 +115,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         samples = _count("samples", samples)
         inference, reading = self._inference(), self.reading(X, condition)
         types = _types(reading)
-        blocks = (_filled(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
+        blocks = (filled_in(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
         if isinstance(reading.source, SeriesWindows):
             return _along(reading.source, blocks, out)
         return _deliver(blocks, len(reading), out, self.schema_.names, reading)
@@ -428,26 +428,20 @@ def _types(reading: Reading) -> dict[str, Any] | None:
     if reading.source.kind != "table":
         return None
     schema = reading.source.schema  # type: ignore[attr-defined]
-    return dict(zip(schema.names, schema.types, strict=True))
+    types = dict(zip(schema.names, schema.types, strict=True))
+    # Texts of which none is there are numbers to some readers.
+    texts = {column.name: column.type for column in reading.schema.columns or () if column.kind == "categorical"}
+    return {
+        name: type_of(texts[name])
+        if name in texts and pa.types.is_floating(kind) and _none_seen(reading, name)
+        else kind
+        for name, kind in types.items()
+    }
 
 
-def _filled(block: Any, filled: Any) -> Any:
-    """Return a block with its missing values taken from another."""
-    if not isinstance(block, pa.Table):
-        seen = ~np.isnan(block)
-        filled[seen] = block[seen]
-        return filled
-    columns = {}
-    for name in block.column_names:
-        given = block[name]
-        gone = pc.is_null(given, nan_is_null=pa.types.is_floating(given.type))
-        if pa.types.is_dictionary(given.type):  # Arrow chooses between plain columns only
-            plain = given.type.value_type
-            chosen = pc.if_else(gone, filled[name].cast(plain), given.cast(plain))
-            columns[name] = chosen.combine_chunks().dictionary_encode().cast(given.type)
-        else:
-            columns[name] = pc.if_else(gone, filled[name], given)
-    return pa.table(columns)
+def _none_seen(reading: Reading, name: str) -> bool:
+    source = reading.source
+    return isinstance(source, TableRows) and missing_in(source.table[name]) == len(source)
 
 
 def _count(where: str, value: Any, minimum: int = 1) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from isthmus.data.numbers import Doubles, Numbers
 from isthmus.errors import DataError, RecipeError, check_choice, explain, unknown_name
 from isthmus.schema import COLUMN_KINDS, Column, Value
 
@@ -23,59 +24,11 @@ _MOST_DIFFERENT = 100_000
 _MOST_CATEGORIES = 1000
 # Texts of which more than this share are different are names or sentences.
 _MOST_SHARE = 0.5
-# Values kept of a column for its quantiles; between one and two times so many.
-_KEPT = 10_000
 # A number that lies further from the mean, in standard deviations, is a long tail: a logarithm shows the rest, too.
 _LONG_TAIL = 20.0
 _QUANTILES = 101
 # An interquartile range of a normal density, in standard deviations.
 _NORMAL_RANGE = 1.349
-
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-
-
-@dataclass
-class Numbers:
-    """Count, extremes, moments and a spread-out sample of a column of numbers."""
-
-    count: int = 0
-    low: float = np.inf
-    high: float = -np.inf
-    mean: float = 0.0
-    squares: float = 0.0
-    whole: bool = True
-    bits: bool = True
-    sample: Doubles = field(default_factory=lambda: np.empty(0))
-    step: int = 1
-    rows: int = 0
-
-    def update(self, values: Doubles) -> None:
-        """Take in the finite values of the next block."""
-        if not len(values):
-            return
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        if self.whole:
-            self.whole = bool((values == np.floor(values)).all())
-        if self.bits:
-            self.bits = self.low >= 0 and self.high <= 1 and bool(((values == 0) | (values == 1)).all())
-        # Moments of the block about its first value, joined to those of the blocks before (Chan et al. 1979).
-        steps = values - values[0]
-        mean = float(steps.mean())
-        squares = float(np.square(steps - mean).sum())
-        total, change = self.count + len(values), float(values[0]) + mean - self.mean
-        self.squares += squares + change * change * self.count * (len(values) / total)
-        self.mean += change * (len(values) / total)
-        self.count = total
-        # Every step-th row, the step doubled whenever too many are kept: no draw, and the same for any blocks.
-        self.sample = np.concatenate([self.sample, values[-self.rows % self.step :: self.step]])
-        self.rows += len(values)
-        while len(self.sample) >= 2 * _KEPT:
-            self.sample, self.step = self.sample[::2], 2 * self.step
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation."""
-        return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
 
 
 @dataclass
@@ -86,8 +39,11 @@ class Facts:
     type: pa.DataType
     rows: int = 0
     missing: int = 0
+    left: int = 0
+    left_missing: int = 0
     numbers: Numbers = field(default_factory=Numbers)
     texts: Counter[Value] = field(default_factory=Counter)
+    steps: list[float] = field(default_factory=list)
 
 
 class Statistics:
@@ -99,12 +55,18 @@ class Statistics:
     """
 
     def __init__(self, schema: pa.Schema, kinds: Mapping[str, str]) -> None:
-        self.facts = [Facts(name, kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+        self.facts = [
+            Facts(name, kind, steps=_steps(kind)) for name, kind in zip(schema.names, schema.types, strict=True)
+        ]
         self.kinds = kinds
         self._scaled: list[Column] | None = None
 
-    def update(self, table: pa.Table) -> None:
+    def update(self, table: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]] | None = None) -> None:
         """Take in the next rows.
+
+        Args:
+            table: the rows.
+            rows: their numbers, for messages; None for those that follow the rows before.
 
         Raises:
             DataError: for infinite numbers, and for columns that hold neither numbers, categories nor dates.
@@ -114,15 +76,24 @@ class Statistics:
             if facts.rows == 0 and pa.types.is_null(facts.type):
                 facts.type = column.type
             if as_categories(facts.type, self.kinds.get(facts.name)):
-                _count_texts(facts, column)
+                _count_texts(facts, column, self.kinds.get(facts.name))
             elif not pa.types.is_null(column.type):
-                values = numbers_of(column, facts.name, facts.rows)
+                values = numbers_of(column, facts.name, facts.rows if rows is None else rows)
                 seen = values[~np.isnan(values)]
                 facts.missing += len(values) - len(seen)
                 facts.numbers.update(seen)
+                while len(facts.steps) > 1 and (seen % facts.steps[0]).any():
+                    del facts.steps[0]
             else:
                 facts.missing += len(column)
             facts.rows += len(column)
+
+    def leave_out(self, table: pa.Table) -> None:
+        """Take in rows that are held out: of them only what is missing is counted."""
+        for facts in self.facts:
+            column = table[facts.name]
+            facts.left += len(column)
+            facts.left_missing += missing_in(column)
 
     def columns(self) -> tuple[Column, ...]:
         """Return what each column is, not yet scaled."""
@@ -144,14 +115,42 @@ class Statistics:
 
 def as_categories(kind: pa.DataType, stated: str | None) -> bool:
     """Whether a column of an Arrow type is read as categories."""
-    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if pa.types.is_dictionary(kind):
-        return stated in (None, "categorical")
-    return texts or stated == "categorical"
+        return stated in (None, "categorical") or is_text(kind.value_type)
+    return is_text(kind) or stated == "categorical"
 
 
-def numbers_of(column: pa.ChunkedArray, name: str, first_row: int = 0) -> Doubles:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def labels_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of categories as plain texts, integers, booleans or float64, null where one is missing."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string_view(column.type):  # Arrow counts their nulls as empty texts
+        return column.cast(pa.string())
+    if pa.types.is_decimal(column.type) or pa.types.is_floating(column.type):
+        column = column.cast(pa.float64())
+        return pc.if_else(pc.is_nan(column), None, column)
+    return column
+
+
+def missing_in(column: pa.ChunkedArray) -> int:
+    """Return how many values of a column are missing, NaN among them."""
+    if pa.types.is_floating(column.type):
+        return int(pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0)
+    return int(column.null_count)
+
+
+def numbers_of(column: pa.ChunkedArray, name: str, rows: Any = 0) -> Doubles:
     """Return a column as float64 `(rows,)`, NaN where a value is missing.
+
+    Args:
+        column: of a table.
+        name: its name, for messages.
+        rows: number of the first row, or of each row, for messages.
 
     Raises:
         DataError: for what is no number, and for infinite ones.
@@ -172,12 +171,17 @@ def numbers_of(column: pa.ChunkedArray, name: str, first_row: int = 0) -> Double
     with np.errstate(invalid="ignore", over="ignore"):
         total = values.sum()
     if not np.isfinite(total) and np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
-        raise DataError(
-            f"column {name!r} holds infinite values (inf), the first in row {first_row + row}; "
-            "try filling them, leaving them empty, or dropping those rows"
-        )
+        raise DataError(_infinite(name, f" (inf), the first in row {row_number(rows, int(np.isinf(values).argmax()))}"))
     return values
+
+
+def _infinite(name: str, where: str) -> str:
+    return f"column {name!r} holds infinite values{where}; try filling them, leaving them empty, or dropping those rows"
+
+
+def row_number(rows: Any, place: int) -> int:
+    """Return the number of a row of a block, whose first row's number is known or that of each."""
+    return int(rows[place]) if np.ndim(rows) else int(rows) + place
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -191,36 +195,57 @@ def _ticks(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.int32() if small else pa.int64())
 
 
-def _count_texts(facts: Facts, column: pa.ChunkedArray) -> None:
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
-    counted = column.value_counts()
+DAY = 86_400
+_UNITS = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}
+
+
+def per_second(kind: pa.DataType) -> float:
+    """Return how many units of an Arrow type of times a second has."""
+    if pa.types.is_date(kind):
+        return 1000 if pa.types.is_date64(kind) else 1 / DAY
+    return _UNITS[kind.unit]
+
+
+def _steps(kind: pa.DataType) -> list[float]:
+    """Return the steps that times may be multiples of, the longest first: days, hours, ..., the unit."""
+    if not pa.types.is_temporal(kind):
+        return [1.0]
+    unit = per_second(kind)
+    steps = [float(seconds * unit) for seconds in (DAY, 3600, 60, 1)]
+    return [step for step in (*steps, unit / 1e3, unit / 1e6) if step > 1] + [1.0]
+
+
+def _count_texts(facts: Facts, column: pa.ChunkedArray, stated: str | None) -> None:
+    counted = labels_of(column).value_counts()
     for value, count in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
         if value is None:
             facts.missing += count
         else:
             facts.texts[_plain(value, facts.name)] += count
     if len(facts.texts) > _MOST_DIFFERENT:
-        raise DataError(_identifier(facts))
+        raise DataError(_identifier(facts, stated or "", facts.rows + len(column)))
 
 
 def _plain(value: Any, name: str) -> Value:
+    if isinstance(value, float) and np.isinf(value):
+        raise DataError(_infinite(name, " (inf)"))
     if isinstance(value, bool | int | float | str):
         return value
-    raise DataError(
-        f"column {name!r}: " + explain("categories that are texts or numbers", f"{value!r:.60}", f"--drop {name}")
-    )
+    advice = f"leaving its kind to isthmus, or leaving it out (--drop {name})"
+    raise DataError(f"column {name!r}: " + explain("categories that are texts or numbers", f"{value!r:.60}", advice))
 
 
-def _identifier(facts: Facts) -> str:
-    advice = f"leaving it out (--drop {facts.name}), or --column {facts.name}:categorical to keep the most frequent"
-    return f"column {facts.name!r}: " + explain(
-        "categories", f"{len(facts.texts)} different values in {facts.rows} rows, as of names or sentences", advice
-    )
+def _identifier(facts: Facts, stated: str | None, rows: int) -> str:
+    advice = f"leaving it out (--drop {facts.name})"
+    if not stated:
+        advice += f", or --column {facts.name}:categorical to keep the {_MOST_CATEGORIES} most frequent"
+    got = f"{len(facts.texts)} different values in {rows} rows, as of names or sentences"
+    return f"column {facts.name!r}: " + explain("categories", got, advice)
 
 
 def _column(facts: Facts, stated: str | None) -> Column:
-    share = facts.missing / facts.rows if facts.rows else 0.0
+    rows = facts.rows + facts.left
+    share = (facts.missing + facts.left_missing) / rows if rows else 0.0
     kind = str(facts.type)
     if facts.missing == facts.rows:
         return Column(facts.name, "empty", kind, missing=share)
@@ -232,7 +257,7 @@ def _column(facts: Facts, stated: str | None) -> Column:
     chosen = guess if stated is None else stated
     _check_stated(facts, chosen, temporal=temporal)
     whole = numbers.whole and not pa.types.is_boolean(facts.type)
-    column = Column(facts.name, chosen, kind, numbers.low, numbers.high, share, whole=whole)
+    column = Column(facts.name, chosen, kind, numbers.low, numbers.high, share, whole=whole, step=facts.steps[0])
     if chosen == "binary":
         values: tuple[Value, ...] = (False, True) if pa.types.is_boolean(facts.type) else (numbers.low, numbers.high)
         return dataclasses.replace(column, low=0.0, high=1.0, values=values)
@@ -241,24 +266,27 @@ def _column(facts: Facts, stated: str | None) -> Column:
 
 def _check_stated(facts: Facts, stated: str, *, temporal: bool) -> None:
     """Refuse a kind that a column is told to be and cannot be."""
-    numbers, where = facts.numbers, f"column {facts.name!r}: "
-    found = f"values from {numbers.low:g} to {numbers.high:g}"
-    if stated == "binary" and not (numbers.bits and numbers.low < numbers.high):
-        raise DataError(where + explain("the values 0 and 1, to be binary", found, f"{facts.name}:categorical"))
-    if stated == "count" and not (numbers.whole and numbers.low >= 0):
-        raise DataError(where + explain("whole numbers from 0, to be a count", found, f"{facts.name}:numeric"))
-    if (stated == "date") != temporal:
+    numbers, where, instead = facts.numbers, f"column {facts.name!r}: ", f"--column {facts.name}:"
+    found = f"values from {numbers.low:g} to {numbers.high:g}" + ("" if numbers.whole else ", not all of them whole")
+    if temporal and stated != "date":
+        raise DataError(where + explain(f"numbers, to be {stated}", f"{facts.type} values", instead + "date"))
+    if stated == "date" and not temporal:
         got = f"{facts.type} values"
-        raise DataError(where + explain(f"values of a kind to be {stated}", got, "leaving its kind to isthmus"))
+        raise DataError(where + explain("points in time, to be a date", got, instead + "numeric, or a column of dates"))
+    if stated == "binary" and not (numbers.bits and numbers.low < numbers.high):
+        raise DataError(where + explain("the values 0 and 1, to be binary", found, instead + "categorical"))
+    if stated == "count" and not (numbers.whole and numbers.low >= 0):
+        raise DataError(where + explain("whole numbers from 0, to be a count", found, instead + "numeric"))
 
 
 def _categories(facts: Facts, missing: float, stated: str | None) -> Column:
     if stated not in (None, "categorical"):
-        got = f"texts such as {next(iter(facts.texts))!r}"
-        raise DataError(f"column {facts.name!r}: " + explain(f"numbers, to be {stated}", got, "categorical"))
+        got, advice = f"texts such as {next(iter(facts.texts))!r:.60}", f"--column {facts.name}:categorical"
+        what = "points in time" if stated == "date" else "numbers"
+        raise DataError(f"column {facts.name!r}: " + explain(f"{what}, to be {stated}", got, advice))
     seen = facts.rows - facts.missing
     if stated is None and len(facts.texts) > max(50, _MOST_SHARE * seen):
-        raise DataError(_identifier(facts))
+        raise DataError(_identifier(facts, stated, facts.rows))
     # The most frequent; among equals those that come first in order, so that nothing depends on the rows' order.
     ranked = sorted(facts.texts.items(), key=lambda item: (-item[1], str(item[0])))[:_MOST_CATEGORIES]
     values = tuple(sorted((value for value, _ in ranked), key=lambda value: (isinstance(value, str), value)))
@@ -269,14 +297,15 @@ def _categories(facts: Facts, missing: float, stated: str | None) -> Column:
 def _scale(column: Column, numbers: Numbers, scaling: str) -> Column:
     if column.kind not in ("numeric", "count", "date"):
         return column
+    constant = column.low == column.high
     if scaling == "columns":
         tail = max(column.high - numbers.mean, numbers.mean - column.low) > _LONG_TAIL * numbers.deviation
-        long = tail and numbers.deviation > 0 and column.kind != "date"
+        long = (tail or not np.isfinite(numbers.deviation)) and not constant and column.kind != "date"
         scaling = "log" if column.kind == "count" or long else "standard"
     if scaling == "unit":
         return _fitted(column, scaling, *_unit(column))
-    if scaling == "standard":
-        return _fitted(column, scaling, numbers.mean, numbers.deviation)
+    if scaling == "standard" or (scaling in ("robust", "quantile") and constant):
+        return _fitted(column, "standard", numbers.mean, numbers.deviation)
     if scaling == "robust":
         low, middle, high = np.quantile(numbers.sample, [0.25, 0.5, 0.75])
         # Where half of the values are one, the range between the quartiles is none.
@@ -287,13 +316,11 @@ def _scale(column: Column, numbers: Numbers, scaling: str) -> Column:
         # The middle of long tails may be far below one and still be whole numbers, which need no finer line.
         bend = max(1.0, bend) if numbers.whole else bend
         bent = bend_of(numbers.sample, bend)
-        return dataclasses.replace(_fitted(column, scaling, bent.mean(), bent.std()), bend=bend)
+        return dataclasses.replace(_fitted(column, scaling, bent.mean(), 0.0 if constant else bent.std()), bend=bend)
     if scaling == "quantile":
-        points = np.unique(np.quantile(numbers.sample, np.linspace(0.0, 1.0, _QUANTILES)))
-        points[0], points[-1] = column.low, column.high
-        if len(points) > 1:
-            return dataclasses.replace(_fitted(column, scaling, 0.0, 1.0), points=tuple(points.tolist()))
-        return _fitted(column, "standard", numbers.mean, 0.0)
+        inner = np.quantile(numbers.sample, np.linspace(0.0, 1.0, _QUANTILES))[1:-1]
+        points = np.unique([column.low, *inner, column.high])
+        return dataclasses.replace(_fitted(column, scaling, 0.0, 1.0), points=tuple(points.tolist()))
     return _fitted(column, "none", 0.0, 1.0)
 
 
@@ -303,6 +330,10 @@ def _unit(column: Column) -> tuple[float, float]:
 
 
 def _fitted(column: Column, scaling: str, offset: float, scale: float) -> Column:
+    if not (np.isfinite(offset) and np.isfinite(scale)):
+        largest = f"one of {max(abs(column.low), abs(column.high)):g}"
+        advice = f"a logarithm (--column {column.name}:log)"
+        raise DataError(f"column {column.name!r}: " + explain("numbers not too large to be squared", largest, advice))
     return dataclasses.replace(column, scaling=scaling, offset=float(offset), scale=float(scale) or 1.0)
 
 

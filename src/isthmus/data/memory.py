@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from isthmus.data.columns import row_number
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.errors import DataError
 
@@ -111,14 +112,14 @@ class _Digest:
         """Do nothing: there is no file."""
 
 
-def refuse_missing(block: pa.Table, first_row: int = 0) -> None:
-    """Raise `DataError` for a table with missing values."""
+def refuse_missing(block: pa.Table, rows: Any = 0) -> None:
+    """Raise `DataError` for a table with missing values; `rows` is the number of its first row, or of each."""
     for name in block.column_names:
         column = block[name]
         gone = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
         holes = pc.sum(gone).as_py() or 0
         if holes:
-            row = first_row + pc.index(gone, True).as_py()
+            row = row_number(rows, pc.index(gone, True).as_py())
             raise DataError(
                 f"column {name!r} has {holes} missing values (NaN), the first in row {row}: try filling them, dropping "
                 "those rows, --drop, or letting the model leave them out (missing=mask, presets.miwae)"

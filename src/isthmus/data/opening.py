@@ -15,7 +15,7 @@ import scipy.sparse
 import torch
 
 from isthmus.data.columns import is_number, parse_columns
-from isthmus.data.frames import to_table
+from isthmus.data.frames import as_frame, to_table
 from isthmus.data.images import open_images
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.ratings import SparseRows, from_table
@@ -110,7 +110,7 @@ def _opened(data: Any, spec: RowsSpec | None, drop: _Drop, like: Schema | None, 
         return SparseRows(data)
     if isinstance(data, list | tuple) and data and all(isinstance(item, str | Path) for item in data):
         return _of_list([str(item) for item in data], spec, like)
-    frame = nw.from_native(data, eager_only=True, pass_through=True)
+    frame = as_frame(data)
     if isinstance(frame, nw.DataFrame):
         return _of_loaded(to_table(frame), frame, spec, drop, like, missing=missing)
     if isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame):

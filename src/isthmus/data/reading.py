@@ -15,6 +15,7 @@ from isthmus.data.memory import refuse_missing
 from isthmus.data.preprocess import Encoding
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.data.sources import check_finite
+from isthmus.data.tables import TableEncoding
 from isthmus.schema import Batch, Schema
 
 # Rows that are read at a time, if a row is small.
@@ -70,15 +71,18 @@ class Reading:
         for _, batch in self.pairs():
             yield batch
 
-    def batch(self, block: Any, told: Array | None = None, first_row: int = 0) -> Batch:
-        """Return one block encoded."""
-        x = torch.from_numpy(self.encoding.forward(block))
+    def batch(self, block: Any, told: Array | None = None, rows: int | Numbers = 0) -> Batch:
+        """Return one block encoded; `rows` is the number of its first row, or of each, for messages."""
+        if isinstance(self.encoding, TableEncoding):
+            x = torch.from_numpy(self.encoding.forward(block, rows=rows))
+        else:
+            x = torch.from_numpy(self.encoding.forward(block))
         mask = None
         if bool(torch.isnan(x.sum())):
             seen = ~torch.isnan(x)
             if not bool(seen.all()):
                 if not self.masks:
-                    _refuse(block, self.schema, first_row)
+                    _refuse(block, self.schema, rows)
                 x, mask = torch.where(seen, x, 0.0), seen
         return Batch(x, mask, None if told is None else torch.from_numpy(told))
 
@@ -88,7 +92,7 @@ class Reading:
         mask: Tensor | None = None
         done = 0
         for block in self._taken(rows):
-            batch = self.batch(block, None, done)
+            batch = self.batch(block, None, rows[done : done + block.shape[0]])
             part = slice(done, done + batch.rows)
             done += batch.rows
             x[part] = batch.x
@@ -138,7 +142,7 @@ def block_rows(schema: Schema) -> int:
     return int(np.clip(_VALUES // max(1, int(np.prod(schema.row))), 256, _ROWS)) // 256 * 256
 
 
-def _refuse(block: Any, schema: Schema, first_row: int) -> None:
+def _refuse(block: Any, schema: Schema, rows: int | Numbers) -> None:
     if schema.columns is not None:
-        refuse_missing(block, first_row)
+        refuse_missing(block, rows)
     check_finite(block, schema.names, missing=False)

@@ -165,9 +165,11 @@ class TableSurvey(Survey):
     def __init__(self, source: Any, kept: Numbers) -> None:
         self.stated = source.stated
         self.statistics = Statistics(source.schema, source.stated.kinds)
-        parts = []
+        parts, done = [], 0
         for block, out in divided(source, kept, _ROWS):
-            self.statistics.update(block)
+            self.statistics.update(block, kept[done : done + len(block)])
+            self.statistics.leave_out(out)
+            done += len(block)
             if len(out) and not source.in_memory:
                 parts.append(out)
         self.held = pa.concat_tables(parts) if parts else None
@@ -230,7 +232,7 @@ SURVEYS: dict[str, Callable[[Any, Any], Survey]] = {
 def encoding_of(schema: Schema, preprocessing: str, state: Mapping[str, Array]) -> Encoding:
     """Rebuild the encoding of a saved model; raise `ArtifactError` if the state is not that of one."""
     if schema.columns is not None:
-        return TableEncoding(schema)
+        return TableEncoding.checked(schema)
     if schema.kind == "ratings":
         return Densify.from_state(state)
     if schema.kind == "tokens":

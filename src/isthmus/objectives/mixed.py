@@ -177,8 +177,7 @@ class MixedLikelihood(nn.Module):
             strict=True,
         )  # fmt: skip
         costs = [
-            part.cost(given, values, None if mask is None else observed.bool())
-            + part.constant * sum_observed(observed, None)
+            part.cost(given, values, None if mask is None else observed) + part.constant * sum_observed(observed, None)
             for part, given, values, observed in pieces
         ]
         return torch.stack(costs).sum(0)
