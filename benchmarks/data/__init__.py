@@ -1,0 +1,1 @@
+"""Figures on tables, series and other data that are no images."""
