@@ -104,7 +104,7 @@ def denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = No
 
 def imputer(
     latent_dim: LatentDim = 64,
-    hidden_dims: tuple[int, ...] | Literal["auto"] = (256,),
+    hidden_dims: tuple[int, ...] | Literal["auto"] = (512,),
     rate: float | tuple[float, float] = (0.0, 0.5),
     **settings: Any,
 ) -> Recipe:
