@@ -14,7 +14,7 @@ import torch
 
 from isthmus.codes import CODES, PRIORS, CodeSpec, Draw, Gaussian, VectorQuantised
 from isthmus.composition import Composition
-from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, Mask, SaltAndPepper
+from isthmus.corruptions import CORRUPTIONS, Chain, Corruption, GaussianNoise, HideValues, Mask, SaltAndPepper
 from isthmus.errors import RecipeError
 from isthmus.networks import NETWORKS, Conv
 from isthmus.objectives import (
@@ -152,6 +152,7 @@ TABLES: dict[str, dict[str, type[Any]]] = {
 MORE: dict[type[Any], list[dict[str, Any]]] = {
     Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
     GaussianNoise: [{"std": (0.05, 0.2)}],
+    HideValues: [{"rate": 0.3}],
     SaltAndPepper: [{"low": 0.0, "high": 1.0}],
     StudentT: [{"degrees": 3.0}],
     Conv: [{"kernel": 4}, {"stride": 1}, {"stride": (2, 1)}, {"bottleneck": "spatial", "tied": True}],

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from isthmus.corruptions import Binarise, GaussianNoise, HidePatches, Mask, SaltAndPepper
+from isthmus.corruptions import Binarise, Chain, GaussianNoise, HidePatches, HideValues, Mask, SaltAndPepper
+from isthmus.errors import RecipeError
 from isthmus.recipe import Recipe
-from isthmus.schema import Batch
+from isthmus.schema import Batch, Column, Schema
 from tests.helpers import PARTS, batch_of, build, generator, rows
 
 COUNT = 40_000
@@ -181,3 +182,54 @@ def test_bits_have_the_grey_levels_as_their_probabilities_and_are_what_is_rebuil
     assert torch.equal(forward.batch.wanted, forward.seen.x) and not torch.equal(forward.batch.x, forward.seen.x)
     expected = composition.likelihood.cost(forward.parameters, forward.seen.x, None)
     assert torch.equal(forward.reconstruction, expected)
+
+
+# ---- hidden values ------------------------------------------------------------------------------------------------
+
+
+def test_hidden_values_are_missing_to_the_encoder_and_still_count() -> None:
+    x = torch.rand(COUNT, 4, generator=generator()) + 1.0
+    observed = torch.rand(COUNT, 4, generator=generator(1)) < 0.8
+    out = HideValues(0.3)(Batch(x, observed), generator(2))
+    assert out.mask is not None and out.scored is None and out.wanted is x
+    assert not (out.mask & ~observed).any() and torch.equal(out.x, x * out.mask)
+    share = (~out.mask)[observed].float().mean().item()
+    assert share == pytest.approx(0.3, abs=4.5 * (0.25 / COUNT / 3) ** 0.5)
+    only = HideValues(0.3, count="hidden")(Batch(x, observed), generator(2))
+    assert only.scored is not None and torch.equal(only.scored, observed & ~out.mask)
+
+
+def test_a_pair_of_rates_is_drawn_for_each_row() -> None:
+    out = HideValues((0.2, 1.0))(Batch(torch.ones(2000, 400)), generator())
+    assert out.mask is not None
+    share = (~out.mask).float().mean(1)
+    assert 0.1 < share.min() < 0.25 and share.max() > 0.95
+    assert share.mean().item() == pytest.approx(0.6, abs=4.5 * 0.8 / 12**0.5 / 2000**0.5)
+
+
+def test_the_numbers_of_a_category_are_hidden_together() -> None:
+    columns = (Column("kind", "categorical", "string", values=("a", "b")), Column("size", "numeric", "double"))
+    schema = Schema.of_columns(columns)
+    chain = Chain((HideValues(0.5), GaussianNoise(0.1))).resolve(schema)
+    part: Any = chain.parts[0]
+    assert part.spans == (1, 3)
+    mask = part(Batch(torch.ones(500, 4)), generator()).mask
+    assert torch.equal(mask[:, 1], mask[:, 2]) and torch.equal(mask[:, 2], mask[:, 3])
+    assert 0.3 < (mask[:, 0] == mask[:, 1]).float().mean() < 0.7
+    assert part.misfit((4,)) is None and "widths that fill rows" in part.misfit((5,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate": 1.5}, r"corruption.rate: expected a number in \[0, 1\], got 1.5"),
+        ({"rate": (0.5, 0.2)}, r"corruption.rate\[1\]: expected a number in \[0.5, 1\]"),
+        ({"rate": (0.1, 0.2, 0.3)}, "expected a number or a pair"),
+        ({"count": "some"}, "corruption.count"),
+        ({"spans": 3}, "corruption.spans: expected widths"),
+        ({"spans": (1, 0)}, "corruption.spans"),
+    ],
+)
+def test_settings_that_hide_nothing_sensible_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        HideValues(**settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,3 +90,35 @@ def test_a_frame_with_holes_is_read() -> None:
     frame = pd.DataFrame(x, columns=list("abcd"))
     recipe = small(presets.autoencoder(latent_dim=1)).replace({"missing": "mask"})
     assert Autoencoder(recipe, random_state=0).fit(frame).impute(frame).shape == x.shape
+
+
+def test_the_imputer_learns_what_the_mask_tells() -> None:
+    """Which of two columns is missing decides what the third one is: only who sees the mask can know."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 4))
+    flag = rng.random(600) < 0.5
+    x[:, 0] = np.where(flag, 2.0, -2.0) + 0.1 * rng.standard_normal(600)
+    holes = x.copy()
+    holes[flag, 1], holes[~flag, 2] = np.nan, np.nan
+    gone = rng.random(600) < 0.2
+    holes[gone, 0] = np.nan
+    settings: Any = {"hidden_dims": (32,), "epochs": 200}
+    error = {}
+    for sees in (True, False):
+        model = Autoencoder(presets.imputer(8, sees_mask=sees, **settings), random_state=0).fit(holes)
+        error[sees] = float(np.mean((model.impute(holes) - x)[gone, 0] ** 2))
+    assert error[True] < 0.5 * error[False], error
+
+
+def test_categories_are_imputed_from_a_table_by_the_imputer() -> None:
+    rng = np.random.default_rng(0)
+    size = rng.standard_normal(500)
+    kind = np.where(size < -0.5, "low", np.where(size < 0.5, "middle", "high")).astype(object)
+    frame = pd.DataFrame({"size": size, "kind": kind})
+    gone = rng.random(500) < 0.2
+    frame.loc[gone, "kind"] = None
+    model = Autoencoder(presets.imputer(8, hidden_dims=(32,), epochs=60), random_state=0).fit(frame)
+    assert model.recipe_.corruption is not None and model.recipe_.corruption.spans == (1, 4)
+    filled = model.impute(frame)
+    assert (filled["kind"][gone] == kind[gone]).mean() > 0.85
+    assert (filled["kind"][~gone] == kind[~gone]).all()

@@ -37,6 +37,7 @@ LOOKED_FOR = [
     "cvae",
     "sparse_vae",
     "iwae",
+    "imputer",
     "miwae",
     "wae",
     "info_vae",
@@ -79,7 +80,11 @@ def test_the_names_that_people_look_for_exist() -> None:
 
 def test_what_a_preset_takes_beside_the_row() -> None:
     """Holes and labels are for the presets that are made for them, whatever their other settings are."""
-    assert [name for name in PRESETS if presets.get(name).missing == "mask"] == ["masked_autoencoder", "miwae"]
+    assert [name for name in PRESETS if presets.get(name).missing == "mask"] == [
+        "masked_autoencoder",
+        "imputer",
+        "miwae",
+    ]
     assert [name for name in PRESETS if presets.get(name).conditional] == ["cvae"]
     assert presets.miwae(latent_dim=3, samples=5, epochs=2).missing == "mask"
 

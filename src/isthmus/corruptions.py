@@ -8,16 +8,17 @@ Paper: Vincent et al., Stacked Denoising Autoencoders, JMLR 2010.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
-from isthmus.schema import Batch
+from isthmus.schema import Batch, Schema
 
 
 class Corruption(ABC):
@@ -30,6 +31,10 @@ class Corruption(ABC):
     def misfit(self, row: tuple[int, ...]) -> str | None:
         """Return why rows of a shape cannot be corrupted so, with advice; None if they can."""
         return None
+
+    def resolve(self, schema: Schema) -> Self:
+        """Return the corruption with every "auto" answered for data of a schema."""
+        return self
 
     @abstractmethod
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -55,6 +60,27 @@ def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
 
 
+def _checked_range(where: str, value: Any, most: float = math.inf) -> float | tuple[float, float]:
+    """Return a number from 0 to `most`, or a pair of them in rising order, as a tuple."""
+    if not isinstance(value, list | tuple):
+        check_number(where, value, 0.0, most)
+        return value  # type: ignore[no-any-return]
+    if len(value) != 2 or not all(isinstance(number, int | float) for number in value):
+        raise RecipeError(f"{where}: " + explain("a number or a pair of numbers", repr(value), "(0.1, 1.0)"))
+    low, high = value
+    check_number(f"{where}[0]", low, 0.0, most)
+    check_number(f"{where}[1]", high, low, most)
+    return low, high
+
+
+def _drawn(value: float | tuple[float, float], x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return the number, or one between both for each row: `(rows, 1)`."""
+    if not isinstance(value, tuple):
+        return x.new_full((len(x), 1), value)
+    low, high = value
+    return low + (high - low) * _uniform(x[:, :1].flatten(1)[:, :1], generator)
+
+
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
     """``x + std * noise`` with standard normal noise.
@@ -72,24 +98,13 @@ class GaussianNoise(Corruption):
     std: float | tuple[float, float] = 0.1
 
     def __post_init__(self) -> None:
-        if isinstance(self.std, list | tuple):
-            if len(self.std) != 2 or not all(isinstance(s, int | float) for s in self.std):
-                raise RecipeError(
-                    "corruption.std: " + explain("a number or a pair of numbers", repr(self.std), "(0.1, 1.0)")
-                )
-            object.__setattr__(self, "std", tuple(self.std))
-            check_number("corruption.std[0]", self.std[0], 0.0)
-            check_number("corruption.std[1]", self.std[1], self.std[0])
-        else:
-            check_number("corruption.std", self.std, 0.0)
+        object.__setattr__(self, "std", _checked_range("corruption.std", self.std))
 
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
         if not isinstance(self.std, tuple):
             return x + self.std * noise
-        low, high = self.std
-        std = low + (high - low) * _uniform(x[:, :1].flatten(1)[:, :1], generator)
-        return x + std.view(-1, *[1] * (x.ndim - 1)) * noise
+        return x + _drawn(self.std, x, generator).view(-1, *[1] * (x.ndim - 1)) * noise
 
 
 @dataclass(frozen=True)
@@ -180,6 +195,16 @@ class SaltAndPepper(Corruption):
         return torch.where(chance < self.rate / 2, low, torch.where(chance < self.rate, high, x))
 
 
+def _hide(batch: Batch, hidden: Tensor, count: str) -> Batch:
+    """Return the batch with more values missing; with "hidden" only these count in the loss."""
+    observed = torch.ones_like(hidden) if batch.mask is None else batch.mask
+    mask = observed & ~hidden
+    scored = batch.scored
+    if count == "hidden":
+        scored = observed & hidden if scored is None else scored | (observed & hidden)
+    return batch.replace(x=torch.where(mask, batch.x, 0.0), mask=mask, target=batch.wanted, scored=scored)
+
+
 @dataclass(frozen=True)
 class HidePatches(Corruption):
     """Hide whole patches of an image, or spans of a series: the encoder is told by the mask that it does not see them.
@@ -263,13 +288,69 @@ class HidePatches(Corruption):
         return x.masked_fill(self.hidden(x, None, generator), 0.0)
 
     def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
-        hidden = self.hidden(batch.x, batch.mask, generator).expand(batch.x.shape)
-        observed = torch.ones_like(hidden) if batch.mask is None else batch.mask
-        mask = observed & ~hidden
-        scored = batch.scored
-        if self.count == "hidden":
-            scored = observed & hidden if scored is None else scored | (observed & hidden)
-        return batch.replace(x=torch.where(mask, batch.x, 0.0), mask=mask, target=batch.wanted, scored=scored)
+        return _hide(batch, self.hidden(batch.x, batch.mask, generator).expand(batch.x.shape), self.count)
+
+
+@dataclass(frozen=True)
+class HideValues(Corruption):
+    """Hide single values, drawn independently, as if they were missing: the mask tells the encoder which.
+
+    Args:
+        rate: probability that a value is hidden, or a pair: then each row draws its own, uniformly between them.
+        count: what counts in the loss: "all" that was observed, or "hidden" for what was hidden only.
+        spans: widths of the neighbouring numbers that are hidden together; () for each by itself. "auto" keeps together
+            what stands for one category of a table.
+
+    Example:
+        >>> import torch
+        >>> seen = HideValues(1.0)(Batch(torch.ones(1, 4)))
+        >>> int(seen.x.sum()), int(seen.mask.sum()), seen.scored is None
+        (0, 0, True)
+
+    Paper: Gondara and Wang, MIDA: Multiple Imputation using Denoising Autoencoders, PAKDD 2018,
+    https://arxiv.org/abs/1705.02737.
+    """
+
+    kind: ClassVar[str] = "hide_values"
+    rate: float | tuple[float, float] = (0.0, 0.5)
+    count: str = "all"
+    spans: tuple[int, ...] | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", _checked_range("corruption.rate", self.rate, 1.0))
+        check_choice("corruption.count", self.count, ["all", "hidden"])
+        if self.spans == "auto":
+            return
+        if not isinstance(self.spans, list | tuple):
+            raise RecipeError("corruption.spans: " + explain('widths or "auto"', repr(self.spans), "(1, 1, 3)"))
+        for width in self.spans:
+            check_integer("corruption.spans", width)
+        object.__setattr__(self, "spans", tuple(self.spans))
+
+    def misfit(self, row: tuple[int, ...]) -> str | None:
+        if self.spans in ("auto", ()) or row == (sum(self.spans),):  # type: ignore[arg-type]
+            return None
+        return "corruption.spans: " + explain(f"widths that fill rows of shape {row}", repr(self.spans), '"auto"')
+
+    def resolve(self, schema: Schema) -> Self:
+        if self.spans != "auto":
+            return self
+        numbers, bits, choices = schema.groups
+        return replace(self, spans=(*[1] * (numbers + bits), *choices) if choices else ())
+
+    def hidden(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return what is hidden, booleans `(rows, *shape)`."""
+        rate = _drawn(self.rate, x, generator)
+        if self.spans in ("auto", ()):
+            return _uniform(x, generator) < rate.view(-1, *[1] * (x.ndim - 1))
+        widths = torch.tensor(self.spans, device=x.device)
+        return (_uniform(x[:, : len(widths)], generator) < rate).repeat_interleave(widths, 1)
+
+    def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        return x.masked_fill(self.hidden(x, generator), 0.0)
+
+    def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        return _hide(batch, self.hidden(batch.x, generator), self.count)
 
 
 @dataclass(frozen=True)
@@ -301,6 +382,9 @@ class Chain(Corruption):
             raise RecipeError("corruption.parts: " + explain(expected, repr(parts), "Binarise() >> Mask(0.3)"))
         object.__setattr__(self, "parts", parts)
 
+    def resolve(self, schema: Schema) -> Self:
+        return replace(self, parts=tuple(part.resolve(schema) for part in self.parts))
+
     @property
     def steps(self) -> tuple[Corruption, ...]:
         return tuple(step for part in self.parts for step in part.steps)
@@ -323,5 +407,6 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "salt_and_pepper": SaltAndPepper,
     "binarise": Binarise,
     "hide_patches": HidePatches,
+    "hide_values": HideValues,
     "chain": Chain,
 }

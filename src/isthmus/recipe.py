@@ -224,6 +224,7 @@ class Recipe:
             self,
             network=network,
             code=code,
+            corruption=None if self.corruption is None else self.corruption.resolve(schema),
             objective=dataclasses.replace(self.objective, likelihood=likelihood),
             preprocessing=preprocessing,
             missing=("mask" if schema.holes else "refuse") if self.missing == "auto" else self.missing,

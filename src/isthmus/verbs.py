@@ -105,7 +105,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         A value is filled in by its expectation: for a variational model the average of ``E[x|z]`` over `samples` draws
         from q(z|x), weighted by ``p(x_observed|z) p(z) / q(z|x)``; for any other model the reconstruction. A category
-        is filled in by the most probable one.
+        is filled in by the most probable one. `presets.imputer` is made for this, and can be fitted on the very rows
+        that have the holes.
 
         Raises:
             DataError: for rows unlike the training rows, and for a model that refuses missing values.
@@ -329,7 +330,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def corrupt(self, X: Any, *, random_state: int = 0) -> Any:
         """Return the rows as the encoder saw them in training: corrupted, in the units of X.
 
-        What a corruption hides (`hide_patches`) is NaN for a model that masks missing values.
+        What a corruption hides (`hide_patches`, `hide_values`) is NaN for a model that masks missing values.
 
         Raises:
             RecipeError: if the recipe has no corruption.

@@ -261,3 +261,24 @@ def test_spectral_norm_leaves_weights_under_the_limit_alone() -> None:
 def test_limits_that_exclude_each_other_are_refused(spec: Dense, message: str) -> None:
     why = spec.misfit(Widths(row=(6,), features=2, latent=2))
     assert why is not None and re.search(message, why)
+
+
+def test_the_encoder_is_told_what_is_missing_only_when_it_is_asked_to_see_the_mask() -> None:
+    x = x_of(20)
+    mask = torch.rand(x.shape, generator=generator()) < 0.7
+    holed = Batch(x * mask, mask)
+    assert torch.equal(make(Dense((5,))).encode(holed), make(Dense((5,))).encode(Batch(x * mask)))
+    network = make(Dense((5,), sees_mask=True))
+    assert network.encoder_mask is not None
+    torch.testing.assert_close(network.encode(holed), network.encode(Batch(x * mask)))  # it starts from nothing
+    with torch.no_grad():
+        network.encoder_mask.weight.normal_(generator=generator())
+        told = F.linear((~mask).flatten(1).float(), network.encoder_mask.weight)
+        first = network.encoder[0]
+        h = torch.relu(F.linear((x * mask).flatten(1), first.weight, first.bias) + told)
+        torch.testing.assert_close(
+            network.encode(holed), F.linear(h, network.encoder[1].weight, network.encoder[1].bias)
+        )
+    whole = Batch(x, torch.ones_like(mask))
+    torch.testing.assert_close(network.encode(whole), network.encode(Batch(x)))
+    assert not torch.allclose(network.encode(holed), network.encode(Batch(x * mask)))

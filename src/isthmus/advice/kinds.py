@@ -64,6 +64,7 @@ VARIANTS: dict[str, str] = {
     "beta_tc_vae": "beta_vae",
     "capacity_vae": "beta_vae",
     "cvae": "vae",
+    "imputer": "denoising",
     "miwae": "vae",
     "iwae": "vae",
     "sparse_vae": "vae",

@@ -93,7 +93,7 @@ def impute(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write DATA with its missing values filled in, by a model that was fitted with missing=mask (recipe `miwae`)."""
+    """Write DATA with its missing values filled in, by a model that was fitted with missing=mask (recipe `imputer`)."""
     fitted = _prepare(model, out, overwrite)
     if fitted.recipe_.missing != "mask":
         expected, got = "a model that takes missing values", f"one of missing={fitted.recipe_.missing}"

@@ -50,6 +50,8 @@ class Dense(NetworkSpec):
         spectral_norm: limit on the largest singular value of each decoder layer's weights (those of shortcuts left
             aside), by division after each step; None (null) for no limit. The value is a power iteration's, kept from
             step to step (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
+        sees_mask: whether the encoder is told which values are missing, one more input for each; without it, what is
+            missing looks to the encoder like a value at zero, the mean of a standardised column.
 
     Raises:
         RecipeError: for a value out of range.
@@ -68,6 +70,7 @@ class Dense(NetworkSpec):
     tied: bool = False
     unit_decoder: bool = False
     spectral_norm: float | None = None
+    sees_mask: bool = False
 
     def __post_init__(self) -> None:
         if self.hidden_dims != "auto":
@@ -85,6 +88,7 @@ class Dense(NetworkSpec):
         check_choice("network.residual", self.residual, [False, True])
         check_choice("network.tied", self.tied, [False, True])
         check_choice("network.unit_decoder", self.unit_decoder, [False, True])
+        check_choice("network.sees_mask", self.sees_mask, [False, True])
         if self.spectral_norm is not None:
             check_number("network.spectral_norm", self.spectral_norm, 0.0, open_low=True)
 
@@ -253,6 +257,11 @@ class DenseNetwork(Network):
         if widths.condition:
             self.encoder_condition = nn.Linear(widths.condition, self.encoder_widths[1], bias=False)
             self.decoder_condition = nn.Linear(widths.condition, decoder_widths[last], bias=False)
+        # Zero to start with: what is missing then looks like a mean, and nothing is told of a row without holes.
+        self.encoder_mask: nn.Linear | None = None
+        if spec.sees_mask:
+            self.encoder_mask = nn.Linear(row, self.encoder_widths[1], bias=False)
+            nn.init.zeros_(self.encoder_mask.weight)
         self.unit_decoder, self.spectral_norm = spec.unit_decoder, spec.spectral_norm
         with torch.no_grad():
             self._constrain(_FIRST_POWER_ITERATIONS)
@@ -274,9 +283,18 @@ class DenseNetwork(Network):
             return None
         return linear(batch.condition, layer.weight, None, self.training)
 
+    def _encoder_shift(self, batch: Batch) -> Tensor | None:
+        """Return what the encoder's first layer is told beside the row: the condition, and what is missing."""
+        shift = self._shift(self.encoder_condition, batch)
+        if self.encoder_mask is None or batch.mask is None:
+            return shift
+        missing = (~batch.mask).flatten(1).to(batch.x.dtype)
+        told = linear(missing, self.encoder_mask.weight, None, self.training)
+        return told if shift is None else shift + told
+
     def encode(self, batch: Batch) -> Tensor:
         h = batch.x.flatten(1) if batch.x.ndim != 2 else batch.x
-        shift = self._shift(self.encoder_condition, batch)
+        shift = self._encoder_shift(batch)
         for block in self.encoder:
             h, shift = block(h, shift), None
         return h
@@ -301,7 +319,7 @@ class DenseNetwork(Network):
 
     def calibrate_encoder(self, batch: Batch, std: float) -> Tensor:
         h = batch.x.flatten(1)
-        shift = self._shift(self.encoder_condition, batch)
+        shift = self._encoder_shift(batch)
         for depth, block in enumerate(self.encoder):
             block.calibrate(h, shift, std if depth == len(self.encoder) - 1 else HIDDEN_STD)  # type: ignore[operator]
             h, shift = block(h, shift), None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from isthmus.errors import RecipeError, unknown_name
 from isthmus.presets.images import conv_autoencoder, conv_denoising, conv_vae
 from isthmus.presets.matching import aae, info_vae, vae_gan, wae
-from isthmus.presets.plain import autoencoder, contractive, deep, denoising, nested, rae, stacked
+from isthmus.presets.plain import autoencoder, contractive, deep, denoising, imputer, nested, rae, stacked
 from isthmus.presets.quantised import categorical_vae, fsq, vq_vae
 from isthmus.presets.sequences import (
     gru_autoencoder,
@@ -54,7 +54,7 @@ GROUPS: dict[str, tuple[Callable[..., Recipe], ...]] = {
     "Discrete codes": (vq_vae, fsq, categorical_vae),
     "Images": (conv_autoencoder, conv_vae, conv_denoising, masked_autoencoder),
     "Series, and patches that attend to each other": (lstm_autoencoder, gru_autoencoder, transformer_autoencoder),
-    "Missing values and conditions": (miwae, cvae),
+    "Missing values and conditions": (imputer, miwae, cvae),
 }
 PRESETS: dict[str, Callable[..., Recipe]] = {
     preset.__name__: preset for presets in GROUPS.values() for preset in presets
@@ -90,6 +90,7 @@ __all__ = [
     "gated",
     "get",
     "gru_autoencoder",
+    "imputer",
     "info_vae",
     "iwae",
     "jump_relu",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 from isthmus.codes import Deterministic
-from isthmus.corruptions import Corruption, GaussianNoise
+from isthmus.corruptions import Corruption, GaussianNoise, HideValues
 from isthmus.objectives import Contraction, DecoderGradient, LatentNorm, Nested, Weight, WeightedTerm
 from isthmus.presets.base import LatentDim, assemble
 from isthmus.recipe import Recipe
@@ -99,6 +100,44 @@ def denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = No
     return assemble(
         Deterministic(latent_dim), settings=settings, corruption=corruption or GaussianNoise(0.3), own=("corruption",)
     )
+
+
+def imputer(
+    latent_dim: LatentDim = 64,
+    hidden_dims: tuple[int, ...] | Literal["auto"] = (512,),
+    rate: float | tuple[float, float] = (0.0, 0.5),
+    **settings: Any,
+) -> Recipe:
+    """Return the autoencoder that learns to fill in what is missing: values are hidden from it, which it must rebuild.
+
+    For `Autoencoder.impute`, which then gives the expectation of a missing value, the best guess by squared error. The
+    encoder is told which values are missing; those that were hidden and those that were not count in the loss alike.
+    The code is wide, since hiding is what keeps the network from copying.
+
+    Args:
+        latent_dim: width of the latent.
+        hidden_dims: widths of the hidden layers.
+        rate: share of the values that is hidden; a pair draws it for each row, so that rows with few holes are trained
+            as well as rows with many.
+        **settings: see `isthmus.presets`.
+
+    Example:
+        >>> imputer().corruption.rate, imputer().missing, imputer().network.sees_mask
+        ((0.0, 0.5), 'mask', True)
+
+    Paper: Gondara and Wang, MIDA: Multiple Imputation using Denoising Autoencoders, PAKDD 2018,
+    https://arxiv.org/abs/1705.02737; the mask as an input: Collier et al., VAEs in the Presence of Missing Data, 2020,
+    https://arxiv.org/abs/2006.05301.
+    """
+    settings = {
+        "hidden_dims": hidden_dims,
+        "sees_mask": True,
+        "preprocessing": "standard",
+        "validation_fraction": 0.0,
+        **settings,
+    }
+    recipe = assemble(Deterministic(latent_dim), settings=settings, corruption=HideValues(rate), own=("rate",))
+    return dataclasses.replace(recipe, missing="mask")
 
 
 def stacked(
