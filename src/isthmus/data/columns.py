@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,7 +168,7 @@ def numbers_of(column: pa.ChunkedArray, name: str, first_row: int = 0) -> Double
         example = next((repr(value) for value in column.slice(0, 100).to_pylist() if value is not None), "nothing")
         expected = "numbers, texts, dates or booleans"
         got = f"{kind} (such as {example:.60})"
-        raise DataError(f"column {name!r}: " + explain(expected, got, f"leaving it out (--drop {name})"))
+        raise DataError(f"column {name!r}: " + explain(expected, got, f"leaving it out (--drop {shlex.quote(name)})"))
     values: Doubles = column.cast(pa.float64(), safe=False).to_numpy()
     with np.errstate(invalid="ignore", over="ignore"):
         total = values.sum()
@@ -213,7 +214,8 @@ def _plain(value: Any, name: str) -> Value:
 
 
 def _identifier(facts: Facts) -> str:
-    advice = f"leaving it out (--drop {facts.name}), or --column {facts.name}:categorical to keep the most frequent"
+    categorical = shlex.quote(f"{facts.name}:categorical")
+    advice = f"leaving it out (--drop {shlex.quote(facts.name)}), or --column {categorical} to keep the most frequent"
     return f"column {facts.name!r}: " + explain(
         "categories", f"{len(facts.texts)} different values in {facts.rows} rows, as of names or sentences", advice
     )
