@@ -151,7 +151,7 @@ def _of_path(path: str | Path, spec: RowsSpec | None, drop: _Drop, like: Schema 
     arrays = suffix_of(Path(text.partition("#")[0])) in READERS
     if several or suffix in (*IMAGE_SUFFIXES, ".zip") or (kind == "image" and not arrays):
         return _images(text, spec)
-    if file.is_file() and (kind == "tokens" or (kind is None and suffix in _TEXT_SUFFIXES)):
+    if file.is_file() and (kind == "tokens" or (spec is None and suffix in _TEXT_SUFFIXES)):
         return _texts(text, spec, like)
     if file.is_file() and suffix == ".npy" and file.suffix == ".npy" and file.stat().st_size > LARGEST_WHOLE:
         return _of_npy(file, spec, like)

@@ -269,6 +269,10 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+# What typer makes of Ctrl-C.
+_INTERRUPTED = 130
+
+
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failed job, or 2 for bad usage or bad data."""
     try:
@@ -278,6 +282,11 @@ def main() -> NoReturn:
         say(f"error: {error}")
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code != _INTERRUPTED:
+            raise
         say("interrupted")
         sys.exit(1)
     except MemoryError:

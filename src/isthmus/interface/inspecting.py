@@ -55,7 +55,6 @@ def inspect_model(path: Path, *, as_json: bool) -> None:
 def _print_rows(model: Autoencoder) -> None:
     schema = model.schema_
     read = dict(schema.reading or {})
-    typer.echo(f"rows       {schema.describe()}")
     if "rows" in read:
         typer.echo(f"read as    {read['rows']}")
     for name in ("channels", "drop"):

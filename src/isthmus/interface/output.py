@@ -46,7 +46,8 @@ def check_rows(path: Path, schema: Schema) -> None:
         )
     if suffix in FORMS and schema.columns is None and len(schema.shape) != 1:
         got = f"rows of shape {shape}"
-        raise DataError(f"--out {path}: " + explain("rows of columns for a table", got, "--out with .npy or .png"))
+        advice = "--out with .npy or .png" if schema.kind == "image" else "--out with .npy"
+        raise DataError(f"--out {path}: " + explain("rows of columns for a table", got, advice))
     if suffix in _PICTURES and (schema.kind in ("table", "tokens", "ratings") or len(schema.shape) not in (2, 3)):
         expected = "images (rows with a height and a width) for a picture"
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.opening import open_source
 from isthmus.data.ratings import SparseRows
 from isthmus.data.source import Numbers, Source
-from isthmus.data.sources import Rows, as_rows, check_values, column_of, read, read_condition, read_labels
+from isthmus.data.sources import as_rows, check_values, column_of, read, read_condition, read_labels
 from isthmus.errors import DataError, explain, unknown_name
 from isthmus.interface.console import say
 from isthmus.interface.options import Asked
@@ -78,11 +79,11 @@ def read_told(model: Autoencoder, data: str, drop: Drop, condition: str | None) 
 def read_labelled(model: Autoencoder, data: str, drop: Drop, labels: str | None) -> tuple[Source, Any]:
     """Return rows, and labels from a file of their own or from a column of the same file (which is then dropped).
 
-    Images that lie in sub-folders are labelled by them.
+    Images that lie in sub-folders are labelled by them. Windows of series that lack values are left out.
     """
     if labels is None:
         rows = read_alike(model, data, drop)
-        return rows, getattr(rows, "labels", None)
+        return (_complete(rows) if rows.kind == "series" else rows), getattr(rows, "labels", None)
     if _is_file(labels):
         rows, classes = read_alike(model, data, drop), read_labels(labels)
     else:
@@ -131,7 +132,7 @@ def _apart(option: str, data: str, name: str, asked: Asked, *, missing: bool) ->
     if name == FOLDER and getattr(source, "labels", None) is not None:
         return _noted(source), np.asarray(source.labels)  # type: ignore[attr-defined]
     told = _column(option, data, source, name)
-    rest = _without(source, data, (name,))
+    rest = _without(source, data, (name,), asked.drop)
     if asked.rows == "vector" and isinstance(rest, TableRows):
         rest = open_source(rest.table, rows="vector", missing=missing)
     rest.stated = source.stated
@@ -154,7 +155,7 @@ def _apart_alike(
     told = _column(option, data, source, name, nor)
     left_out = {name, *((schema.reading or {}).get("drop", ()))}
     known = [column for column in source.schema.names if column in left_out]  # type: ignore[attr-defined]
-    return _noted(open_source(_without(source, data, known), like=schema, missing=missing)), told
+    return _noted(open_source(_without(source, data, known, drop or ()), like=schema, missing=missing)), told
 
 
 def _column(option: str, data: str, source: Source, name: str, nor: str = "") -> Any:
@@ -171,13 +172,14 @@ def _column(option: str, data: str, source: Source, name: str, nor: str = "") ->
     return column_of(table, name, missing=option == "--labels")
 
 
-def _without(source: Source, data: str, names: Any) -> Source:
+def _without(source: Source, data: str, names: Sequence[str], dropped: Sequence[str]) -> Source:
+    """Return a table without some more columns than those that were dropped when it was opened."""
     if isinstance(source, TableRows):
         left = source.table.drop_columns(list(names))
         if not left.num_columns:
             check_values(np.empty((left.num_rows, 0)))
         return TableRows(left)
-    return open_source(data, rows="table", drop=tuple(names))
+    return open_source(data, rows="table", drop=(*dropped, *names))
 
 
 def some_rows(source: Source, rows: Numbers) -> Source:
@@ -188,11 +190,15 @@ def some_rows(source: Source, rows: Numbers) -> Source:
     return SparseRows(block) if source.kind == "ratings" else ArrayRows(block, kind=source.kind)
 
 
-def as_array(source: Source) -> Rows:
-    """Return all rows of an array, with the names of its columns."""
-    blocks = list(source.blocks(1 << 12))
-    names = getattr(source, "names", None) if isinstance(source, ArrayRows) else None
-    return Rows(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), names)
+def _complete(source: Source) -> Source:
+    """Return the rows of series without holes, and say how many had some."""
+    whole = ~np.concatenate([np.isnan(block).any((1, 2)) for block in source.blocks(1 << 12)])
+    if whole.all():
+        return source
+    say(f"note: {int((~whole).sum())} of {len(source)} windows lack values and are left out")
+    if not whole.any():
+        raise DataError(explain("windows without holes", "none", "shorter windows, --rows series:16"))
+    return some_rows(source, np.flatnonzero(whole))
 
 
 def _noted(source: Source) -> Source:
