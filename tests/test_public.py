@@ -31,6 +31,7 @@ PUBLIC = [
     "datasets",
     "load",
     "presets",
+    "read",
 ]
 
 

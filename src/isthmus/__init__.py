@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isthmus import datasets, presets
     from isthmus.advice import advise
+    from isthmus.data.opening import read
     from isthmus.errors import IsthmusError
     from isthmus.estimator import Autoencoder, load
     from isthmus.recipe import Recipe, Training
@@ -26,6 +27,7 @@ __all__ = [
     "datasets",
     "load",
     "presets",
+    "read",
 ]
 
 # Importing torch takes seconds, and `isthmus --help` needs none of it.
@@ -38,6 +40,7 @@ _HOMES = {
     "Training": "isthmus.recipe",
     "advise": "isthmus.advice",
     "load": "isthmus.estimator",
+    "read": "isthmus.data.opening",
 }
 
 

@@ -221,6 +221,10 @@ class Schema:
             kinds = Counter(column.kind for column in self.columns)
             return f"rows of {len(self.columns)} columns: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         shape = "x".join(map(str, self.shape))
+        if self.kind == "tokens":
+            return f"rows of {shape} tokens"
+        if self.kind == "ratings":
+            return f"rows of ratings of {shape} items, {self.dtype}, values {self.low:g} to {self.high:g}"
         return f"{self.kind} rows of shape {shape}, {self.dtype}, values {self.low:g} to {self.high:g}"
 
     def check(self, array: np.ndarray, names: tuple[str, ...] | None = None) -> None:

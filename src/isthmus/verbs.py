@@ -22,7 +22,7 @@ from isthmus.data.reading import Reading
 from isthmus.data.sources import as_rows
 from isthmus.data.tables import check_table, filled_in, type_of
 from isthmus.data.windows import SeriesWindows, StepAverage, to_long
-from isthmus.data.writing import Writer
+from isthmus.data.writing import Texts, Writer, texts_of
 from isthmus.errors import DataError, RecipeError, check_integer, explain
 from isthmus.inference import Doubles, Floats, Inference
 from isthmus.metrics.health import Health
@@ -39,7 +39,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     Rows are read block by block. What comes back is of the kind that was given: an array for an array, a frame of the
     same columns and types for a frame. With `out`, it is written to a file block by block instead, and the file's path
-    is returned: .npy, .csv, .tsv, .parquet, .arrow or .jsonl.
+    is returned: .npy, .csv, .tsv, .parquet, .arrow or .jsonl, and .txt for rebuilt lines of text.
     """
 
     recipe_: Recipe
@@ -98,7 +98,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         blocks = (inference.reconstruct(batch, types) for batch in reading.batches())
         if isinstance(reading.source, SeriesWindows):
             return _along(reading.source, blocks, out)
-        return _deliver(blocks, len(reading), out, self.schema_.names, reading)
+        return _deliver(blocks, len(reading), out, self.schema_.names, reading, texts=texts_of(self.schema_))
 
     def impute(self, X: Any, *, condition: Any = None, samples: int = 64, out: str | Path | None = None) -> Any:
         """Return the rows with their missing values filled in, and all others as they are.
@@ -391,10 +391,11 @@ def _deliver(
     reading: Reading | None = None,
     *,
     floats: bool = False,
+    texts: Texts | None = None,
 ) -> Any:
     """Return blocks as one, like the frame that was given; or write them to a file and return its path."""
     if out is not None:
-        with Writer(Path(out), rows, names) as writer:
+        with Writer(Path(out), rows, names, texts) as writer:
             for block in blocks:
                 writer.write(block)
         return Path(out)

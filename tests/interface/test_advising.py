@@ -46,6 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "two.npz", x=(table > 0).astype(np.uint8), y=np.arange(120))
     names = ["a", "b c", "[red]", "d", "e", "kind"]
     lines = [",".join(f"{value:.6f}" for value in row[:5]) + ",word" for row in table]
+    (folder / "lines.txt").write_text("one\ntwo\nthree\n" * 10)
     (folder / "words.csv").write_text(",".join(names) + "\n" + "\n".join(lines) + "\n")
     (folder / "empty.csv").write_text("")
     np.save(folder / "column.npy", table[:, :1])
@@ -135,8 +136,8 @@ WRONG = [
     ("advise {}/empty.csv --goal detect", "empty.csv' is empty"),
     ("advise {}/none.csv --goal detect", "there is no file"),
     (
-        "advise {}/words.csv --goal detect",
-        r"column 'kind': expected numbers, got String .*; try dropping it \(--drop\)",
+        "advise {}/lines.txt --goal detect",
+        "expected a table, vectors or images to measure, got tokens rows; try --recipe autoencoder",
     ),
     ("advise {}/column.npy --goal detect", "expected rows of two values or more"),
     ("advise {}/same.npy --goal detect", "rows that are all the same"),

@@ -8,10 +8,10 @@ from typing import Any
 
 from isthmus import presets
 from isthmus.advice.kinds import KINDS, Kind
+from isthmus.advice.rows import rows_to_measure
 from isthmus.advice.rules import GOALS, Candidate, Choice, Goal, looks_clean
 from isthmus.data.loader import split
 from isthmus.data.measure import Facts, is_flat_image, measure
-from isthmus.data.sources import as_rows
 from isthmus.errors import DataError, RecipeError, explain, unknown_name
 from isthmus.objectives import LIKELIHOODS
 from isthmus.recipe import Recipe
@@ -112,7 +112,8 @@ def advise(X: Any, goal: str, *, seed: int = 0) -> Advice:
     were tried.
 
     Args:
-        X: `(rows, *shape)`: an array, a data frame, a tensor, nested lists, or the path of a file.
+        X: vectors, images or a table: an array, a data frame, a tensor, nested lists, a path, or what `isthmus.read`
+            returned. Categories, dates and missing values of a table are measured as the network will see them.
         goal: "compress", "detect", "denoise", "generate", "features" or "visualise".
         seed: chooses the rows that spectrum and neighbours are measured on, where there are more than 5,000.
 
@@ -130,12 +131,11 @@ def advise(X: Any, goal: str, *, seed: int = 0) -> Advice:
         ('denoising', 6, GaussianNoise(std=(0.1, 1.0)))
     """
     wanted = check_goal(goal)
-    rows = as_rows(X)
-    schema = Schema.of(rows.values, rows.names)
-    if schema.width < 2:
-        got = f"rows of one value ({len(rows.values)} of them)"
+    rows, schema = rows_to_measure(X)
+    if rows[0].size < 2:
+        got = f"rows of one value ({len(rows)} of them)"
         raise DataError(explain("rows of two values or more", got, "more columns: one cannot be made narrower"))
-    facts = measure(rows.values, schema, seed)
+    facts = measure(rows, schema if schema.columns is None else Schema.of(rows), seed)
     chosen, recipe, given, refused = _first_that_fits(wanted, facts, schema)
     return Advice(
         goal=goal,
@@ -161,7 +161,7 @@ def _first_that_fits(
         reason = _unusable(KINDS[candidate.preset], facts) if candidate.rules else "not proposed by itself"
         if reason is None:
             try:
-                recipe, given = _apply(candidate, facts)
+                recipe, given = _apply(candidate, facts, tabular=schema.columns is not None)
                 recipe.resolve(schema, _training_rows(recipe, facts))
             except RecipeError as error:
                 reason = str(error)
@@ -185,13 +185,14 @@ def _unusable(kind: Kind, facts: Facts) -> str | None:
 _PLURAL = {"image": "images", "vector": "vectors"}
 
 
-def _apply(candidate: Candidate, facts: Facts) -> tuple[Recipe, tuple[Choice, ...]]:
+def _apply(candidate: Candidate, facts: Facts, *, tabular: bool) -> tuple[Recipe, tuple[Choice, ...]]:
     """Return the preset with what its rules say of the settings that it has."""
     recipe = presets.get(candidate.preset)
     given = []
     for rule in candidate.rules:
         choice = rule(facts)
-        if choice is not None and _has(recipe, choice.setting):
+        # Columns of a table have scalings of their own.
+        if choice is not None and _has(recipe, choice.setting) and not (tabular and choice.setting == "preprocessing"):
             recipe = recipe.replace({choice.setting: choice.value})
             given.append(choice)
     return recipe, tuple(given)

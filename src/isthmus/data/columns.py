@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,7 +167,7 @@ def numbers_of(column: pa.ChunkedArray, name: str, rows: Any = 0) -> Doubles:
         example = next((repr(value) for value in column.slice(0, 100).to_pylist() if value is not None), "nothing")
         expected = "numbers, texts, dates or booleans"
         got = f"{kind} (such as {example:.60})"
-        raise DataError(f"column {name!r}: " + explain(expected, got, f"leaving it out (--drop {name})"))
+        raise DataError(f"column {name!r}: " + explain(expected, got, f"leaving it out (--drop {shlex.quote(name)})"))
     values: Doubles = column.cast(pa.float64(), safe=False).to_numpy()
     with np.errstate(invalid="ignore", over="ignore"):
         total = values.sum()
@@ -236,9 +237,10 @@ def _plain(value: Any, name: str) -> Value:
 
 
 def _identifier(facts: Facts, stated: str | None, rows: int) -> str:
-    advice = f"leaving it out (--drop {facts.name})"
+    advice = f"leaving it out (--drop {shlex.quote(facts.name)})"
     if not stated:
-        advice += f", or --column {facts.name}:categorical to keep the {_MOST_CATEGORIES} most frequent"
+        categorical = shlex.quote(f"{facts.name}:categorical")
+        advice += f", or --column {categorical} to keep the {_MOST_CATEGORIES} most frequent"
     got = f"{len(facts.texts)} different values in {rows} rows, as of names or sentences"
     return f"column {facts.name!r}: " + explain("categories", got, advice)
 

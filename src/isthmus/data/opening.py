@@ -16,14 +16,13 @@ import torch
 
 from isthmus.data.columns import is_number, parse_columns
 from isthmus.data.frames import as_frame, to_table
-from isthmus.data.images import open_images
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.ratings import SparseRows, from_table
 from isthmus.data.rows import RowsSpec
 from isthmus.data.sampling import resample
 from isthmus.data.series import from_files, from_long
 from isthmus.data.source import Source, Stated
-from isthmus.data.sources import Rows, check_values, load_file, rows_of
+from isthmus.data.sources import READERS, Rows, check_values, load_file, rows_of, suffix_of
 from isthmus.data.streams import LARGEST_WHOLE, DatasetRows, NpyRows
 from isthmus.data.text import TextLines
 from isthmus.data.vocabulary import Vocabulary
@@ -82,6 +81,10 @@ def open_source(
     if drop:
         source.reading = {**source.reading, "drop": sorted({*drop, *remembered})}
     return _alike(source, like, missing=missing)
+
+
+# The public name, `isthmus.read`.
+read = open_source
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,12 @@ def _of_path(path: str | Path, spec: RowsSpec | None, drop: _Drop, like: Schema 
         large = dataset.size > LARGEST_WHOLE or several or "://" in text
         if large and kind != "vector":
             return dataset
-    if kind == "image" or several or (file.is_file() and suffix in (*IMAGE_SUFFIXES, ".zip")):
+    if "://" in text and form is not None:
+        return _of_loaded(DatasetRows(text, form).dataset.to_table(), None, spec, drop, like, missing=missing)
+    arrays = suffix_of(Path(text.partition("#")[0])) in READERS
+    if several or suffix in (*IMAGE_SUFFIXES, ".zip") or (kind == "image" and not arrays):
         return _images(text, spec)
-    if file.is_file() and (kind == "tokens" or (kind is None and suffix in _TEXT_SUFFIXES)):
+    if file.is_file() and (kind == "tokens" or (spec is None and suffix in _TEXT_SUFFIXES)):
         return _texts(text, spec, like)
     if file.is_file() and suffix == ".npy" and file.suffix == ".npy" and file.stat().st_size > LARGEST_WHOLE:
         return _of_npy(file, spec, like)
@@ -188,6 +194,8 @@ def _of_list(items: list[str], spec: RowsSpec | None, like: Schema | None) -> So
 
 
 def _images(given: Any, spec: RowsSpec | None) -> Source:
+    from isthmus.data.images import open_images  # and Pillow with it, which only images need
+
     if spec is None or spec.kind != "image":
         return open_images(given)
     sizes = spec.sizes or None

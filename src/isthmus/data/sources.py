@@ -14,6 +14,7 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
+import pyarrow.json
 import scipy.sparse
 import torch
 
@@ -251,7 +252,7 @@ def load_file(path: str | Path) -> Any:
     except Exception as error:
         # Whatever a parser trips over in a damaged file, and they trip over much, the file is what is wrong.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"the file {str(file)!r} cannot be read as {_kind(file)}: {reason}") from None
+        raise DataError(f"the file {str(file)!r} cannot be read as {suffix_of(file)}: {reason}") from None
 
 
 def _open(file: Path) -> Any:
@@ -262,7 +263,7 @@ def _open(file: Path) -> Any:
     return file.open("rb")
 
 
-def _kind(file: Path) -> str:
+def suffix_of(file: Path) -> str:
     """Return what the name says the file is: its suffix, or idx."""
     name = file.name.lower().removesuffix(".gz")
     if re.search(r"[.-]idx\d?(-u?byte)?$|-ubyte$", name):
@@ -271,7 +272,7 @@ def _kind(file: Path) -> str:
 
 
 def _reader(file: Path) -> Callable[[Any, Path, str], Any]:
-    kind = _kind(file)
+    kind = suffix_of(file)
     if kind not in READERS:
         raise DataError(f"{str(file)!r}: " + unknown_name("kind of file", kind or "(no suffix)", READERS))
     return READERS[kind]
@@ -340,6 +341,17 @@ def _read_parquet(stream: Any, file: Path, key: str) -> Any:
     return _unique_names(parquet.read_table(stream))
 
 
+def _read_jsonl(stream: Any, file: Path, key: str) -> Any:
+    return _unique_names(pa.json.read_json(stream))
+
+
+def _read_arrow(stream: Any, file: Path, key: str) -> Any:
+    # The two forms of Arrow differ in their first bytes.
+    opened = pa.ipc.open_file if stream.read(6) == b"ARROW1" else pa.ipc.open_stream
+    stream.seek(0)
+    return _unique_names(opened(stream).read_all())
+
+
 def _unique_names(table: pa.Table) -> pa.Table:
     names = table.column_names
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -382,5 +394,9 @@ READERS: dict[str, Callable[[Any, Path, str], Any]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".parquet": _read_parquet,
+    ".arrow": _read_arrow,
+    ".feather": _read_arrow,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
     ".idx": _read_idx,
 }

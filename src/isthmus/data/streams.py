@@ -232,6 +232,10 @@ def _dataset(path: str, form: str) -> ds.Dataset:
         return ds.dataset(path, format=form, partitioning="hive")
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if Path(path).is_file():
+            # Arrow says in two sentences before its reason that it could not make a data set.
+            reason = reason.rpartition("Is this a ")[2].rpartition("file?: ")[2]
+            raise DataError(f"the file {path!r} cannot be read as .{form}: {reason}") from None
         raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason}") from None
 
 

@@ -12,27 +12,35 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import pyarrow as pa
 
+from isthmus.data.vocabulary import Vocabulary
 from isthmus.errors import DataError, explain, unknown_name
 from isthmus.files import temporary_beside
+from isthmus.schema import Schema
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Texts = Callable[[Array], list[str]]
 
 
 class Writer:
     """A file that takes the blocks of one result, in order.
 
     Args:
-        path: its suffix decides: .npy, .csv, .tsv, .parquet, .arrow or .jsonl.
+        path: its suffix decides: .npy, .csv, .tsv, .parquet, .arrow or .jsonl; .txt or .smi for lines of text.
         rows: of all blocks together.
         names: of the columns of a block that is an array `(rows, columns)`.
+        texts: gives the lines that a block stands for, if it stands for some.
 
     Raises:
-        DataError: for a suffix that is none of these, and for arrays of more axes in a table.
+        DataError: for a suffix that is none of these, for arrays of more axes in a table, and for lines of what has
+            none.
     """
 
-    def __init__(self, path: Path, rows: int, names: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path, rows: int, names: Sequence[str] | None = None, texts: Texts | None = None) -> None:
         check_suffix(path)
-        self.path, self.rows, self.names = path, rows, names
+        if path.suffix.lower() in TEXTS and texts is None:
+            got = "rows or codes that are numbers"
+            raise DataError(f"out={path}: " + explain(f"rows of text for a {path.suffix} file", got, ".csv or .npy"))
+        self.path, self.rows, self.names, self.texts = path, rows, names, texts
         self.form: Any = None
 
     def __enter__(self) -> Self:
@@ -45,7 +53,10 @@ class Writer:
         """Append a block: an array, or an Arrow table."""
         kind = self.path.suffix.lower()
         if kind == ".npy":
-            self._append(_as_array(block))
+            self._append(as_array(block))
+            return
+        if kind in TEXTS and self.texts is not None:
+            self.stream.write("".join(f"{line}\n" for line in self.texts(block)).encode())
             return
         table = block if isinstance(block, pa.Table) else as_table(block, self.names)
         if self.form is None:
@@ -117,13 +128,21 @@ FORMS: dict[str, Callable[[BinaryIO, pa.Schema], Any]] = {
     ".arrow": _arrow,
     ".jsonl": _Lines,
 }
-SUFFIXES = (".npy", *FORMS)
+TEXTS = (".txt", ".smi", ".smiles")
+SUFFIXES = (".npy", *FORMS, *TEXTS)
 
 
 def check_suffix(path: Path) -> None:
     """Raise `DataError` for a name whose suffix is no kind of output that is written block by block."""
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"out={path}: " + unknown_name("kind of output", path.suffix or "(no suffix)", SUFFIXES))
+
+
+def texts_of(schema: Schema) -> Texts | None:
+    """Return what turns rows of tokens into lines of text; None for rows of another kind."""
+    if schema.kind != "tokens" or not schema.reading:
+        return None
+    return Vocabulary.from_dict(schema.reading.get("vocabulary")).decode
 
 
 def as_table(values: Array, names: Sequence[str] | None) -> pa.Table:
@@ -136,7 +155,8 @@ def as_table(values: Array, names: Sequence[str] | None) -> pa.Table:
     return pa.table([pa.array(values[:, index]) for index in range(values.shape[1])], names=columns)
 
 
-def _as_array(block: Any) -> Array:
+def as_array(block: Any) -> Array:
+    """Return a block as an array; refuse a table whose columns are no numbers."""
     if not isinstance(block, pa.Table):
         found: Array = block
         return found

@@ -14,9 +14,11 @@ from rich.text import Text
 from isthmus.advice import GOALS, Advice, advise
 from isthmus.advice.choose import check_goal
 from isthmus.errors import RecipeError, explain
+from isthmus.interface.options import Asked
 from isthmus.recipe import Recipe
 
 AUTO = "auto"
+_NOTHING = Asked()
 
 
 def check_auto(recipe: str, goal: str | None, changes: Mapping[str, Any]) -> None:
@@ -38,11 +40,13 @@ def choose_recipe(rows: Any, goal: str) -> tuple[Recipe, str]:
     return advice.recipe, f"--recipe auto for --goal {goal}: --recipe {advice.preset} {settings}"
 
 
-def command(advice: Advice, data: str, drop: Sequence[str] = ()) -> list[str]:
+def command(advice: Advice, data: str, asked: Asked = _NOTHING) -> list[str]:
     """Return the words of the `isthmus fit` that trains what is advised."""
-    dropped = [f"--drop {shlex.quote(name)}" for name in drop]
     head = f"isthmus fit {shlex.quote(data)} --recipe {advice.preset} --out model"
-    return [head, *dropped, *_settings(advice)]
+    rows = [f"--rows {shlex.quote(asked.rows)}"] if asked.rows else []
+    columns = [f"--column {shlex.quote(text)}" for text in asked.columns]
+    dropped = [f"--drop {shlex.quote(name)}" for name in asked.drop]
+    return [head, *rows, *columns, *dropped, *_settings(advice)]
 
 
 def _settings(advice: Advice) -> list[str]:
@@ -50,22 +54,22 @@ def _settings(advice: Advice) -> list[str]:
     return [f"--set {shlex.quote(f'{path}={value}')}" for path, value in pairs]
 
 
-def to_json(advice: Advice, data: str, drop: Sequence[str] = ()) -> dict[str, Any]:
+def to_json(advice: Advice, data: str, asked: Asked = _NOTHING) -> dict[str, Any]:
     """Return the advice and its command as plain JSON values."""
-    return {**advice.to_dict(), "command": " ".join(command(advice, data, drop))}
+    return {**advice.to_dict(), "command": " ".join(command(advice, data, asked))}
 
 
 # ---- on the terminal -------------------------------------------------------------------------------------------------
 
 
-def show(advice: Advice, data: str, drop: Sequence[str] = ()) -> None:
+def show(advice: Advice, data: str, asked: Asked = _NOTHING) -> None:
     """Print facts, the command, the reasons, the kinds that were weighed, and the warnings."""
     console = Console(highlight=False, emoji=False, markup=False)
     _heading(console, "What the rows are")
     console.print(_pairs(_facts(advice)))
     _heading(console, f"{advice.goal}: {GOALS[advice.goal].purpose}")
     # One word a line where it is broken: it is to be copied.
-    console.print(Text(" \\\n      ".join(_folded(command(advice, data, drop), console.width))), soft_wrap=True)
+    console.print(Text(" \\\n      ".join(_folded(command(advice, data, asked), console.width))), soft_wrap=True)
     _heading(console, "Why")
     console.print(_reasons(advice))
     if advice.warnings:

@@ -9,17 +9,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from isthmus.errors import DataError, IsthmusError, RecipeError, explain
 from isthmus.interface.console import print_json, print_metrics, print_recipes, recipe_facts, say, say_condition
-from isthmus.interface.options import Data, Drop, Json, Model, Overwrite
+from isthmus.interface.options import DATA, Asked, Column, Data, Drop, Json, Model, Overwrite, Rows
 from isthmus.interface.using import USES
-
-if TYPE_CHECKING:
-    from isthmus.estimator import Autoencoder
 
 app = typer.Typer(
     name="isthmus",
@@ -57,13 +54,16 @@ def fit(
         typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as code.latent_dim=16; repeatable."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set training.seed=...")] = None,
+    rows: Rows = None,
+    column: Column = None,
     drop: Drop = None,
     condition: Annotated[
         str | None,
         typer.Option(
             "--condition",
             "-c",
-            help="What the model is told beside the row: a file of labels or numbers, or a column of DATA.",
+            help="What the model is told beside the row: a file of labels or numbers, or a column of DATA; `folder` is "
+            "that of an image.",
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
@@ -99,18 +99,19 @@ def fit(
     refuse_existing(out, overwrite=overwrite or (resume and unfinished))
     check_parent(out)
     missing = chosen is not None and chosen.missing == "mask"
-    rows, told = read_training(data, drop, condition, missing=missing)
+    asked = Asked.of(rows, column, drop)
+    source, told = read_training(data, asked, condition, missing=missing)
     if told is not None and not quiet:
         say_condition(told)
     if chosen is None:
-        advised, line = choose_recipe(rows, str(goal))
+        advised, line = choose_recipe(source, str(goal))
         chosen = advised.replace(changes)
         say(line)
     if unfinished and not resume:
         _remove_checkpoint(checkpoint)
     model = Autoencoder(chosen, verbose=not quiet)
     model.fit(
-        rows,
+        source,
         condition=told,
         checkpoint=None if resume else checkpoint,
         resume_from=checkpoint if resume else None,
@@ -139,6 +140,8 @@ def advise(
     goal: Annotated[
         str | None, typer.Option("--goal", "-g", help="compress, detect, denoise, generate, features or visualise.")
     ] = None,
+    rows: Rows = None,
+    column: Column = None,
     drop: Drop = None,
     as_json: Json = False,
 ) -> None:
@@ -146,14 +149,15 @@ def advise(
     from isthmus.advice import advise as propose
     from isthmus.advice.choose import check_goal
     from isthmus.interface.advising import show, to_json
-    from isthmus.interface.reading import read_rows
+    from isthmus.interface.reading import read_data
 
     check_goal(goal)
-    advice = propose(read_rows(data, drop), str(goal))
+    asked = Asked.of(rows, column, drop)
+    advice = propose(read_data(data, asked), str(goal))
     if as_json:
-        print_json(to_json(advice, data, drop or ()))
+        print_json(to_json(advice, data, asked))
     else:
-        show(advice, data, drop or ())
+        show(advice, data, asked)
 
 
 for use in USES:
@@ -162,41 +166,21 @@ for use in USES:
 
 @app.command()
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="MODEL|DATA", help="A model folder, or a data file.")],
+    path: Annotated[str, typer.Argument(metavar="MODEL|DATA", help=f"A model folder, or data. {DATA}")],
+    rows: Rows = None,
+    column: Column = None,
+    drop: Drop = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a model is and how well it was trained, or what the rows of a file are."""
-    if Path(path).is_dir():
-        from isthmus.estimator import load
-        from isthmus.interface.wellness import advice_of, health_lines
+    """Show what a model is and how well it was trained, or what the rows of DATA are, column by column."""
+    from isthmus.interface import inspecting
 
-        model = load(Path(path))
-        if as_json:
-            print_json(
-                {
-                    "recipe": model.recipe_.to_dict(),
-                    "schema": model.schema_.to_dict(),
-                    "metrics": model.metrics_,
-                    "advice": advice_of(model),
-                    "parameters": sum(p.numel() for p in model.composition_.parameters()),
-                }
-            )
-        else:
-            _print_model(model)
-            for line in health_lines(model):
-                typer.echo(line)
-        return
-    from isthmus.interface.reading import read_rows
-    from isthmus.schema import Schema
-
-    rows = read_rows(path)
-    schema = Schema.of(rows.values, rows.names)
-    if as_json:
-        print_json({"rows": len(rows.values), **schema.to_dict()})
+    if (Path(path) / "manifest.json").exists():
+        if rows or column or drop:
+            raise DataError(explain("no --rows, --column or --drop for a model", "some", "leaving them out"))
+        inspecting.inspect_model(Path(path), as_json=as_json)
     else:
-        typer.echo(f"{len(rows.values)} {schema.describe()}")
-        if schema.names:
-            typer.echo("columns: " + ", ".join(name if name.isprintable() else repr(name) for name in schema.names))
+        inspecting.inspect_data(path, Asked.of(rows, column, drop), as_json=as_json)
 
 
 @app.command()
@@ -205,7 +189,10 @@ def report(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
     labels: Annotated[
-        str | None, typer.Option("--labels", help="A file of one label for each row, or a column of DATA.")
+        str | None,
+        typer.Option(
+            "--labels", help="A file of one label for each row, or a column of DATA; images have their folders."
+        ),
     ] = None,
     drop: Drop = None,
     overwrite: Overwrite = False,
@@ -218,8 +205,7 @@ def report(
 
     check_free(out, overwrite=overwrite)
     fitted = load(model)
-    rows, classes = read_labelled(data, drop, labels)
-    fitted.schema_.check(rows.values, rows.names)
+    rows, classes = read_labelled(fitted, data, drop, labels)
     write_report({model.name: fitted}, rows, out, labels=classes, command=shlex.join(["isthmus", *sys.argv[1:]]))
     say(f"report written to {out}")
 
@@ -271,18 +257,6 @@ def _remove_checkpoint(folder: Path) -> None:
     CheckpointStore(folder, "").remove()
 
 
-def _print_model(model: Autoencoder) -> None:
-    recipe = model.recipe_
-    parameters = sum(p.numel() for p in model.composition_.parameters())
-    terms = ", ".join(f"{w.weight} x {w.term.kind}" for w in recipe.objective.terms) or "no terms"
-    typer.echo(f"network    {recipe.network} ({parameters:,} parameters)")
-    typer.echo(f"code       {recipe.code}")
-    typer.echo(f"corruption {recipe.corruption}")
-    typer.echo(f"objective  {recipe.likelihood} + {terms}")
-    typer.echo(f"scaling    {recipe.preprocessing}")
-    print_metrics(model, "training")
-
-
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Show warnings as sentences, without the place in the source."""
@@ -295,6 +269,10 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+# What typer makes of Ctrl-C.
+_INTERRUPTED = 130
+
+
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failed job, or 2 for bad usage or bad data."""
     try:
@@ -304,6 +282,11 @@ def main() -> NoReturn:
         say(f"error: {error}")
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code != _INTERRUPTED:
+            raise
         say("interrupted")
         sys.exit(1)
     except MemoryError:

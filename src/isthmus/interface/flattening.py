@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data.memory import ArrayRows
 from isthmus.data.preprocess import Standard
+from isthmus.data.source import Source
 from isthmus.data.sources import Rows
 from isthmus.data.tables import places
 from isthmus.errors import DataError, explain
 from isthmus.estimator import Autoencoder
 from isthmus.schema import Column
 
+# Kinds of rows that a page does not draw yet, and what they are.
+_UNDRAWN = {"tokens": "lines of text", "ratings": "ratings"}
 # Scalings after which a column is still a line in its own unit.
 _LINES = ("standard", "robust", "unit", "none")
 
@@ -26,12 +30,15 @@ def flattened(models: Mapping[str, Autoencoder], rows: Any) -> tuple[dict[str, A
     Numbers keep their unit, unless they are bent by a logarithm or by quantiles. A value that is missing is the mean.
 
     Raises:
-        DataError: for models of tables whose columns differ.
+        DataError: for models of tables whose columns differ, and for models of text and of ratings.
     """
     first = next(iter(models.values()))
     columns = first.schema_.columns if hasattr(first, "schema_") else None
     if columns is None:
-        return dict(models), rows
+        if hasattr(first, "schema_") and first.schema_.kind in _UNDRAWN:
+            expected, got = "a model of tables, vectors, images or series", f"one of {_UNDRAWN[first.schema_.kind]}"
+            raise DataError(explain(expected, got, "isthmus inspect MODEL, reconstruct or score, which know them"))
+        return dict(models), _array(rows) if isinstance(rows, Source) else rows
     for name, model in models.items():
         if model.schema_.columns != columns:
             raise DataError(explain("models that were fitted on the same rows", f"{name!r} on others", "a page each"))
@@ -56,6 +63,12 @@ def flattened(models: Mapping[str, Autoencoder], rows: Any) -> tuple[dict[str, A
         plain.recipe_ = replace(model.recipe_, preprocessing="standard")
         found[name] = plain
     return found, Rows(values, names)
+
+
+def _array(source: Source) -> Rows:
+    blocks = list(source.blocks(1 << 12))
+    values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return Rows(values, source.names if isinstance(source, ArrayRows) else None)
 
 
 def _lines(columns: tuple[Column, ...]) -> tuple[Standard, tuple[str, ...]]:

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="A .npy, .npz, .csv, .tsv, .parquet or idx file (.gz too); FILE.npz#NAME.")
-]
+DATA = (
+    "A file (.npy, .npz, .csv, .tsv, .parquet, .arrow, .jsonl, .txt, .smi, idx; .gz too), FILE.npz#NAME, a folder or "
+    "zip of images, a folder of Parquet files, a pattern or a URL."
+)
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA)]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write: .npy, .npz, .csv, .parquet or .png.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Where to write: .npy, .csv, .tsv, .parquet, .arrow, .jsonl or .npz; images also .png or .zip, text .txt.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Drop = Annotated[list[str] | None, typer.Option("--drop", help="A column to leave out; may be given several times.")]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--rows",
+        metavar="SPEC",
+        help="What a row is, if not what DATA looks like: table, vector, image:3x64x64, series:64, tokens, ratings.",
+    ),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME:KIND[:SCALING]",
+        help="What a column is, if not what it looks like: age:numeric, code:categorical, price:log; repeatable.",
+    ),
+]
 Condition = Annotated[
     str | None,
     typer.Option(
@@ -26,3 +52,17 @@ OneCondition = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was typed of DATA beside its path."""
+
+    rows: str | None = None
+    columns: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rows: str | None, columns: list[str] | None, drop: list[str] | None) -> Asked:
+        """Return what three options hold."""
+        return cls(rows, tuple(columns or ()), tuple(drop or ()))

@@ -13,6 +13,7 @@ from isthmus.interface.console import print_json, say
 from isthmus.interface.options import Condition, Data, Drop, Json, Model, OneCondition, Out, Overwrite, Seed
 
 if TYPE_CHECKING:
+    from isthmus.data.source import Source
     from isthmus.estimator import Autoencoder
 
 
@@ -26,9 +27,12 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Write the codes of DATA: one row of latents for each row (the posterior mean of a variational model)."""
+    from isthmus.interface.output import check_numbers
+
+    check_numbers(out)
     fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
-    codes = fitted.transform(rows, condition=told)
-    _finish(out, codes, as_json, [f"latent{index}" for index in range(codes.shape[1])])
+    names = [f"latent{index}" for index in range(len(fitted.get_feature_names_out()))]
+    _stream(out, fitted.transform, rows, as_json, (len(names),), "float32", names, condition=told)
 
 
 def decode(
@@ -43,12 +47,12 @@ def decode(
     as_json: Json = False,
 ) -> None:
     """Write the rows that codes stand for, in the units of the training data."""
-    from isthmus.interface.reading import read_condition_of, read_rows
+    from isthmus.interface.reading import read_codes, read_condition_of
 
-    fitted = _prepare(model, out, overwrite)
-    values = read_rows(codes).values
+    fitted = _prepare(model, out, overwrite, rows=True)
+    values = read_codes(codes)
     _, told = read_condition_of(fitted, condition, len(values))
-    _finish(out, fitted.inverse_transform(values, condition=told), as_json, fitted.schema_.names)
+    _finish(out, fitted, fitted.inverse_transform(values, condition=told), as_json)
 
 
 def reconstruct(
@@ -61,8 +65,8 @@ def reconstruct(
     as_json: Json = False,
 ) -> None:
     """Write DATA as the model rebuilds it from its codes."""
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
-    _finish(out, fitted.reconstruct(rows, condition=told), as_json, fitted.schema_.names)
+    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition, rows=True)
+    _rebuild(out, fitted, fitted.reconstruct, rows, as_json, condition=told)
 
 
 def denoise(
@@ -75,10 +79,10 @@ def denoise(
     as_json: Json = False,
 ) -> None:
     """Write DATA cleaned: rebuilt by a model that was trained to undo noise (recipe `denoising`)."""
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
+    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition, rows=True)
     if fitted.recipe_.corruption is None:
         say("note: this model was trained without corruption; a model of the recipe `denoising` cleans better")
-    _finish(out, fitted.reconstruct(rows, condition=told), as_json, fitted.schema_.names)
+    _rebuild(out, fitted, fitted.reconstruct, rows, as_json, condition=told)
 
 
 def impute(
@@ -94,12 +98,14 @@ def impute(
     as_json: Json = False,
 ) -> None:
     """Write DATA with its missing values filled in, by a model that was fitted with missing=mask (recipe `imputer`)."""
-    fitted = _prepare(model, out, overwrite)
+    from isthmus.interface.reading import read_told
+
+    fitted = _prepare(model, out, overwrite, rows=True)
     if fitted.recipe_.missing != "mask":
         expected, got = "a model that takes missing values", f"one of missing={fitted.recipe_.missing}"
         raise RecipeError(explain(expected, got, "isthmus fit --recipe miwae, or fit --set missing=mask"))
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
-    _finish(out, fitted.impute(rows, condition=told, samples=samples), as_json, fitted.schema_.names)
+    rows, told = read_told(fitted, data, drop, condition)
+    _rebuild(out, fitted, fitted.impute, rows, as_json, condition=told, samples=samples)
 
 
 def score(
@@ -114,11 +120,16 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Write the log-likelihood of each row (for a variational model its bound), in nats; higher is more typical."""
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
-    scores = fitted.score_samples(rows, condition=told)
+    from isthmus.interface.output import check_numbers
+
     if out is not None:
-        _finish(out, scores[:, None], as_json, ["score"])
-    elif as_json:
+        check_numbers(out)
+    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
+    if out is not None:
+        _stream(out, fitted.score_samples, rows, as_json, (), "float64", ["score"], condition=told)
+        return
+    scores = fitted.score_samples(rows, condition=told)
+    if as_json:
         print_json({"rows": len(scores), "mean": float(scores.mean()), "scores": scores.tolist()})
     else:
         sys.stdout.write("score\n" + "".join(f"{value!r}\n" for value in scores.tolist()))
@@ -143,10 +154,10 @@ def sample(
     """Write new rows, decoded from codes drawn from the prior (variational models)."""
     from isthmus.interface.reading import read_condition_of
 
-    fitted = _prepare(model, out, overwrite)
+    fitted = _prepare(model, out, overwrite, rows=True)
     count, told = read_condition_of(fitted, condition, number)
     rows = fitted.sample(count, random_state=seed, noise=noise, condition=told)
-    _finish(out, rows, as_json, fitted.schema_.names)
+    _finish(out, fitted, rows, as_json)
 
 
 def interpolate(
@@ -161,14 +172,16 @@ def interpolate(
     as_json: Json = False,
 ) -> None:
     """Write the rows on the straight line between the codes of two rows of DATA."""
-    from isthmus.interface.reading import one_condition, read_rows
+    import numpy as np
 
-    fitted = _prepare(model, out, overwrite)
+    from isthmus.interface.reading import one_condition, read_alike, some_rows
+
+    fitted = _prepare(model, out, overwrite, rows=True)
     told = one_condition(fitted, condition)
-    values = read_rows(data, drop, missing=fitted.recipe_.missing == "mask")
-    first, last = _row_pair(rows, len(values.values))
-    start, end = (type(values)(values.values[[index]], values.names) for index in (first, last))
-    _finish(out, fitted.interpolate(start, end, steps, condition=told)[0], as_json, fitted.schema_.names)
+    source = read_alike(fitted, data, drop)
+    start, end = (some_rows(source, np.array([row])) for row in _row_pair(rows, len(source)))
+    found = fitted.interpolate(start, end, steps, condition=told)
+    _finish(out, fitted, found if fitted.schema_.columns is not None else found[0], as_json)
 
 
 # In the order of the help.
@@ -186,31 +199,87 @@ def _row_pair(text: str, rows: int) -> tuple[int, int]:
     return first, last
 
 
-def _prepare(model: Path, out: Path, overwrite: bool) -> Autoencoder:
-    """Refuse an output that cannot be written before any work is done, then load the model."""
+def _prepare(model: Path, out: Path, overwrite: bool, *, rows: bool = False) -> Autoencoder:
+    """Refuse an output that cannot be written before any work is done, then load the model.
+
+    With `rows`, what is written is rows of the model, which not every kind of file holds.
+    """
     from isthmus.estimator import load
-    from isthmus.interface.output import check_output
+    from isthmus.interface.output import check_output, check_rows
 
     check_output(out, overwrite=overwrite)
-    return load(model)
+    fitted = load(model)
+    if rows:
+        check_rows(out, fitted.schema_)
+    return fitted
 
 
 def _prepare_rows(
-    model: Path, out: Path | None, overwrite: bool, data: str, drop: list[str] | None, condition: str | None
-) -> tuple[Autoencoder, Any, Any]:
+    model: Path,
+    out: Path | None,
+    overwrite: bool,
+    data: str,
+    drop: list[str] | None,
+    condition: str | None,
+    *,
+    rows: bool = False,
+) -> tuple[Autoencoder, Source, Any]:
     """Load the model, and read the rows and what it is told beside them."""
     from isthmus.estimator import load
     from isthmus.interface.reading import read_told
 
-    fitted = load(model) if out is None else _prepare(model, out, overwrite)
+    fitted = load(model) if out is None else _prepare(model, out, overwrite, rows=rows)
     return fitted, *read_told(fitted, data, drop, condition)
 
 
-def _finish(out: Path, values: Any, as_json: bool, names: Any = None) -> None:
-    from isthmus.interface.output import write
+def _rebuild(out: Path, fitted: Autoencoder, verb: Any, rows: Source, as_json: bool, **options: Any) -> None:
+    """Write what a verb makes of rows that is such rows again."""
+    schema = fitted.schema_
+    dtype = None if schema.columns is not None else "int32" if schema.kind == "tokens" else schema.float_dtype
+    _stream(out, verb, rows, as_json, schema.shape, dtype, schema.names, **options)
 
-    write(out, values, names)
-    if as_json:
-        print_json({"out": str(out), "shape": list(values.shape), "dtype": str(values.dtype)})
+
+def _stream(
+    out: Path,
+    verb: Any,
+    rows: Source,
+    as_json: bool,
+    shape: tuple[int, ...],
+    dtype: str | None,
+    names: Any = None,
+    **options: Any,
+) -> None:
+    """Write what a verb makes of rows: block by block, where the kind of file allows it."""
+    from isthmus.data.writing import SUFFIXES
+    from isthmus.interface.output import as_pictures, write
+
+    if out.suffix.lower() in SUFFIXES:
+        verb(rows, out=out, **options)
     else:
-        say(f"{len(values)} rows written to {out}")
+        values = verb(rows, **options)
+        write(out, values if out.suffix.lower() == ".npz" else as_pictures(values), names)
+    _report(out, (len(rows), *shape), dtype, as_json)
+
+
+def _finish(out: Path, fitted: Autoencoder, values: Any, as_json: bool) -> None:
+    """Write rows that a model made out of codes."""
+    import narwhals as nw
+
+    from isthmus.data.frames import to_table
+    from isthmus.data.writing import texts_of
+    from isthmus.interface.output import as_pictures, write
+
+    if fitted.schema_.columns is not None:
+        values = to_table(nw.from_native(values, eager_only=True))
+    elif out.suffix.lower() in (".png", ".zip"):
+        values = as_pictures(values)
+    write(out, values, fitted.schema_.names, texts_of(fitted.schema_))
+    dtype = None if fitted.schema_.columns is not None else str(values.dtype)
+    _report(out, tuple(values.shape), dtype, as_json)
+
+
+def _report(out: Path, shape: tuple[int, ...], dtype: str | None, as_json: bool) -> None:
+    if as_json:
+        print_json({"out": str(out), "shape": list(shape)} | ({} if dtype is None else {"dtype": dtype}))
+    else:
+        say(f"{shape[0]} rows written to {out}")

@@ -1,0 +1,74 @@
+"""The rows that are measured: arrays as they are, and tables as the network will see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.memory import TableRows
+from isthmus.data.opening import open_source
+from isthmus.data.source import Array, Source
+from isthmus.data.sources import as_rows
+from isthmus.data.survey import survey
+from isthmus.errors import DataError, explain
+from isthmus.schema import Schema
+
+# Of more rows that lie on disk, so many that are spread evenly are measured.
+_MOST_ON_DISK = 100_000
+# Recipes to start from, where nothing can be measured.
+_STARTS = {
+    "series": "lstm_autoencoder, or gru_autoencoder",
+    "tokens": "autoencoder, or vae",
+    "ratings": "autoencoder, or vae",
+}
+
+
+def rows_to_measure(X: Any) -> tuple[Array, Schema]:
+    """Return rows `(rows, *shape)` to measure, and what a row is.
+
+    Raises:
+        DataError: for series, texts and ratings, which are not measured.
+    """
+    source = open_source(X)
+    if source.kind in _STARTS:
+        got = f"{source.kind} rows"
+        advice = f"--recipe {_STARTS[source.kind]}, as it is"
+        raise DataError(explain("a table, vectors or images to measure", got, advice))
+    if source.kind == "table" and not _is_plain(source):
+        return _encoded(source)
+    if isinstance(source, TableRows):
+        rows = as_rows(source.table if source.like is None else source.like)
+        return rows.values, Schema.of(rows.values, rows.names)
+    values = _taken(source)
+    if source.kind == "table":
+        values = np.column_stack([column.to_numpy() for column in values.columns])
+    return values, Schema.of(values, getattr(source, "names", None) if values.ndim == 2 else None)
+
+
+def _is_plain(source: Any) -> bool:
+    """Whether all columns of a table are numbers without holes, of which nothing else was said."""
+    if source.stated.kinds or source.stated.scales:
+        return False
+    columns = survey(source, np.arange(len(source))).schema.columns or ()
+    return all(column.kind in ("numeric", "binary") and not column.missing for column in columns)
+
+
+def _encoded(source: Source) -> tuple[Array, Schema]:
+    encoding, schema = survey(source, np.arange(len(source))).encoding("columns")
+    rows = encoding.forward(_taken(source))
+    # Zero is the mean of a number, and what the network sees of a value that is missing.
+    rows = np.nan_to_num(rows, copy=False)
+    # Places of categories that no row has tell nothing, and are no columns of the user's.
+    varying = (rows != rows[0]).any(0)
+    return rows[:, varying] if varying.any() else rows, schema
+
+
+def _taken(source: Source) -> Any:
+    values = getattr(source, "values", None)
+    if values is not None:
+        return values
+    count = len(source)
+    if source.in_memory or count <= _MOST_ON_DISK:
+        return source.take(np.arange(count))
+    return source.take(np.linspace(0, count - 1, _MOST_ON_DISK).astype(np.int64))
