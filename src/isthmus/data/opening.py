@@ -161,6 +161,8 @@ def _of_path(path: str | Path, spec: RowsSpec | None, drop: _Drop, like: Schema 
 
 def _dataset_form(text: str, file: Path) -> str | None:
     """Return the format of a Parquet or Arrow data set; None for anything else."""
+    if file.is_file() and not _has_footer(file):
+        return None
     if "://" in text or file.is_file():
         return _DATASET_SUFFIXES.get(file.suffix.lower(), "parquet" if "://" in text else None)
     if file.is_dir():
@@ -168,6 +170,14 @@ def _dataset_form(text: str, file: Path) -> str | None:
             if next(file.rglob(f"*{suffix}"), None) is not None:
                 return form
     return None
+
+
+def _has_footer(file: Path) -> bool:
+    """Whether a file is of a format that can be read in pieces; an Arrow stream has no place that says where."""
+    if file.suffix.lower() not in (".arrow", ".feather"):
+        return True
+    with file.open("rb") as stream:
+        return stream.read(6) == b"ARROW1"
 
 
 def _of_npy(file: Path, spec: RowsSpec | None, like: Schema | None) -> Source:
@@ -252,6 +262,11 @@ def _left(frame: nw.DataFrame[Any], table: pa.Table) -> Any:
 def _without(table: pa.Table, drop: _Drop) -> pa.Table:
     """Return a table without some columns; refuse one that has no rows or columns left."""
     left = table.drop_columns(list(drop.of(table.column_names)))
+    for field in left.schema:
+        if pa.types.is_nested(field.type):
+            advice = f"leaving it out (--drop {field.name}), or a column for each of its values"
+            got = f"{field.type!s:.60}, which is nested"
+            raise DataError(f"column {field.name!r}: " + explain("one value in each row", got, advice))
     if not left.num_rows or not left.num_columns:
         check_values(np.empty((left.num_rows, left.num_columns)))
     return left
