@@ -7,6 +7,7 @@ import io
 import re
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,9 @@ def _checked(loaded: Any, file: Path) -> Any:
     if not isinstance(loaded, pa.Table):
         return loaded
     names = loaded.column_names
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
-        got = f"{twice} more than once in {str(file)!r}"
+        got = f"{twice[:10]} more than once in {str(file)!r}"
         raise DataError(explain("a name of its own for each column", got, "renaming them"))
     if not loaded.num_rows:
         raise DataError(f"the table has no rows (0 sample(s) in {str(file)!r}); try another file")
