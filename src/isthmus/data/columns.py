@@ -59,9 +59,11 @@ class Numbers:
         if self.bits:
             self.bits = self.low >= 0 and self.high <= 1 and bool(((values == 0) | (values == 1)).all())
         # Moments of the block about its first value, joined to those of the blocks before (Chan et al. 1979).
-        steps = values - values[0]
-        mean = float(steps.mean())
-        squares = float(np.square(steps - mean).sum())
+        # What is too large to be squared is refused where the scaling is fitted, which may do without.
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = values - values[0]
+            mean = float(steps.mean())
+            squares = float(np.square(steps - mean).sum())
         total, change = self.count + len(values), float(values[0]) + mean - self.mean
         self.squares += squares + change * change * self.count * (len(values) / total)
         self.mean += change * (len(values) / total)
@@ -136,10 +138,11 @@ class Statistics:
             scaling: that of all numbers, one of `SCALES`, or "columns": standard, or a logarithm for long tails.
             stated: scalings by name of a column.
         """
-        return tuple(
-            _scale(column, facts.numbers, stated.get(column.name, scaling))
-            for column, facts in zip(columns, self.facts, strict=True)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return tuple(
+                _scale(column, facts.numbers, stated.get(column.name, scaling))
+                for column, facts in zip(columns, self.facts, strict=True)
+            )
 
 
 def as_categories(kind: pa.DataType, stated: str | None) -> bool:
@@ -303,6 +306,10 @@ def _unit(column: Column) -> tuple[float, float]:
 
 
 def _fitted(column: Column, scaling: str, offset: float, scale: float) -> Column:
+    if not (np.isfinite(offset) and np.isfinite(scale)):
+        got = f"values from {column.low:g} to {column.high:g}"
+        advice = f"--column {column.name}:log, or leaving it out (--drop {column.name})"
+        raise DataError(f"column {column.name!r}: " + explain("values not too large to be squared", got, advice))
     return dataclasses.replace(column, scaling=scaling, offset=float(offset), scale=float(scale) or 1.0)
 
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import struct
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -16,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse
 
+from isthmus.data.frames import without_null_labels
 from isthmus.data.text_tables import read_delimited, read_json_lines
-from isthmus.errors import DataError, explain, unknown_name
+from isthmus.errors import DataError, explain, reason_of, unknown_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -57,8 +59,7 @@ def load_file(path: str | Path) -> Any:
         raise DataError(f"the file {str(file)!r} may not be read; try `ls -l` to see whose it is") from None
     except Exception as error:
         # Whatever a parser trips over in a damaged file, and they trip over much, the file is what is wrong.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"the file {str(file)!r} cannot be read as {_kind(file)}: {reason}") from None
+        raise DataError(f"the file {str(file)!r} cannot be read as {_kind(file)}: {reason_of(error)}") from None
 
 
 def _open(file: Path) -> Any:
@@ -109,7 +110,7 @@ def _checked(loaded: Any, file: Path) -> Any:
     if loaded.num_rows > _MOST_EMPTY and all(pa.types.is_null(kind) for kind in loaded.schema.types):
         got = f"{loaded.num_rows} without one"
         raise DataError(f"the file {str(file)!r}: " + explain("rows with values", got, "another file"))
-    return loaded
+    return without_null_labels(loaded)
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
@@ -123,6 +124,13 @@ def _read_npy(stream: Any, file: Path, key: str) -> Any:
 
 def _read_array(stream: Any, held: int) -> Any:
     """Return the array in a stream of so many bytes; refuse a header that states more, before memory is asked for."""
+    with warnings.catch_warnings():
+        # numpy says of a file from Python 2 that it takes longer.
+        warnings.simplefilter("ignore", UserWarning)
+        return _parsed(stream, held)
+
+
+def _parsed(stream: Any, held: int) -> Any:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(stream)
     if version in readers:

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from isthmus.data.frames import without_null_labels
 from isthmus.data.source import Array, Numbers, Source
-from isthmus.errors import DataError, explain
+from isthmus.errors import DataError, explain, reason_of
 from isthmus.seeds import derive
 
 # Rows that are read at a time from one place of a data set, how many places are read by turns, and how many such
@@ -80,15 +81,17 @@ class DatasetRows(Source):
     def _pieces(self) -> list[Piece]:
         pieces, start = [], 0
         for fragment in self.dataset.get_fragments():
-            parts = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
-            for part in parts:
-                try:
-                    rows = part.count_rows()
-                except (OSError, pa.ArrowInvalid) as error:
-                    raise self._unreadable(fragment.path, error) from None
+            for part, rows in self._counted(fragment):
                 pieces.append(Piece(part, start, rows))
                 start += rows
         return pieces
+
+    def _counted(self, fragment: ds.Fragment) -> list[tuple[ds.Fragment, int]]:
+        try:
+            parts = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
+            return [(part, part.count_rows()) for part in parts]
+        except Exception as error:  # whatever a parser trips over
+            raise self._unreadable(fragment.path, error) from None
 
     def _marks(self) -> dict[str, tuple[int, Any]]:
         """Return the size of each file and when it was changed."""
@@ -186,9 +189,11 @@ class DatasetRows(Source):
                 use_threads=False,
             ):
                 if chunk.num_rows:
+                    # Neither format's reader looks at the values; what uses them trusts that they are texts and labels.
+                    chunk.validate(full=True)
                     rows += chunk.num_rows
-                    yield chunk
-        except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+                    yield without_null_labels(chunk)
+        except Exception as error:  # whatever a parser trips over
             raise self._unreadable(piece.fragment.path, error, piece.start + rows) from None
         if rows != piece.rows:
             where = f"row {piece.start + rows}"
@@ -198,7 +203,7 @@ class DatasetRows(Source):
             )
 
     def _unreadable(self, path: str, error: Exception, row: int | None = None) -> DataError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         where = "" if row is None else f" from row {row} on"
         return DataError(f"the file {path!r} cannot be read{where}: {reason}")
 
@@ -223,9 +228,8 @@ def _dataset(path: str, form: str) -> ds.Dataset:
             system, inner = pa.fs.FileSystem.from_uri(path) if _is_arrows(path) else _of_fsspec(path)
             return ds.dataset(inner, format=form, partitioning="hive", filesystem=system)
         return ds.dataset(path, format=form, partitioning="hive")
-    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason}") from None
+    except Exception as error:  # whatever a parser trips over
+        raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason_of(error)}") from None
 
 
 def _is_arrows(path: str) -> bool:
