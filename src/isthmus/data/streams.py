@@ -63,11 +63,15 @@ class DatasetRows(Source):
     ) -> None:
         self.path = str(path)
         self.dataset = _dataset(self.path, form)
-        left_out = drop(self.dataset.schema.names)
-        names = [name for name in self.dataset.schema.names if name not in left_out]
+        known = _names(self.dataset, self.path)
+        left_out = set(drop(known))
+        names = [name for name in known if name not in left_out]
         self.schema = pa.schema([self.dataset.schema.field(name) for name in names])
         self.pieces = self._pieces()
         self.rows = sum(piece.rows for piece in self.pieces)
+        if not self.rows or not names:
+            got = f"{self.rows} row(s) and {len(names)} column(s) (0 sample(s)) in {self.path!r}"
+            raise DataError(explain("a table with rows and columns", got, "another file or folder"))
         self.marks = self._marks()
 
     def __len__(self) -> int:
@@ -230,6 +234,14 @@ def _dataset(path: str, form: str) -> ds.Dataset:
         return ds.dataset(path, format=form, partitioning="hive")
     except Exception as error:  # whatever a parser trips over
         raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason_of(error)}") from None
+
+
+def _names(dataset: ds.Dataset, path: str) -> list[str]:
+    try:
+        names: list[str] = dataset.schema.names
+    except UnicodeDecodeError:
+        raise DataError(f"{path!r}: " + explain("names of columns in UTF-8", "other bytes", "renaming them")) from None
+    return names
 
 
 def _is_arrows(path: str) -> bool:
