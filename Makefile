@@ -6,6 +6,8 @@ DEMO ?= isthmus-demo
 PIP_FLAGS ?= -qq
 PYTEST_FLAGS ?= -n auto
 BENCHMARK_FLAGS ?=
+MINUTES ?= 30
+SEED ?= 0
 
 VENV := .venv
 BENCHMARK_VENV := .venv-benchmark
@@ -17,7 +19,7 @@ INSTALL = $(call PIN,constraints.txt) $(VENV)/bin/python -m pip install $(PIP_FL
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test docs benchmark format clean distclean
+.PHONY: help demo test fuzz docs benchmark format clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +32,9 @@ test: $(VENV)/.dev ## lint, check types, run the tests and the examples in the d
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest $(PYTEST_FLAGS) --doctest-modules tests src/isthmus
+
+fuzz: $(VENV)/.dev ## read random and damaged files of every kind for MINUTES=30; what fails is kept in fuzz-findings/
+	$(VENV)/bin/python -m tools.fuzz_readers --minutes $(MINUTES) --seed $(SEED)
 
 docs: $(VENV)/.docs ## build the documentation into site/; a warning is an error
 	$(VENV)/bin/mkdocs build --strict

@@ -7,6 +7,7 @@ message without a traceback and exits with `exit_status`.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable
 
@@ -70,6 +71,16 @@ def unknown_name(what: str, name: object, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"there is no {what} {name!r}{hint} The {what}s are: {', '.join(names)}"
+
+
+def reason_of(error: BaseException) -> str:
+    r"""Return what another library's error says, for a message: one line, not long, without addresses in memory.
+
+    >>> reason_of(ValueError("no number\nat line 3"))
+    'no number'
+    """
+    text = str(error).strip() or type(error).__name__
+    return re.sub(r" object at 0x[0-9a-fA-F]+", "", text.splitlines()[0])[:200]
 
 
 def check_integer(where: str, value: object, minimum: int = 1) -> None:

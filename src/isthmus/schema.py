@@ -219,7 +219,9 @@ class Schema:
         """Return one line for people."""
         if self.columns is not None:
             kinds = Counter(column.kind for column in self.columns)
-            return f"rows of {len(self.columns)} columns: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+            return (
+                f"rows of {len(self.columns)} columns (" + ", ".join(f"{n} {kind}" for kind, n in kinds.items()) + ")"
+            )
         shape = "x".join(map(str, self.shape))
         if self.kind == "tokens":
             return f"rows of {shape} tokens"

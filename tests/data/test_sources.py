@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import string
 import struct
 import tracemalloc
@@ -24,7 +25,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyarrow import csv, parquet
 
-from isthmus.data.sources import READERS, Rows, as_rows, read
+from isthmus.data import readers
+from isthmus.data.opening import open_source
+from isthmus.data.sources import READERS, Rows, as_rows, load_file, read
 from isthmus.errors import DataError
 
 NUMBERS = st.sampled_from(["u1", "u2", "i1", "i2", "i4", "i8", "f4", "f8", "?"])
@@ -142,9 +145,92 @@ def test_idx(values: np.ndarray, zipped: bool, name: str, tmp_path: Path) -> Non
     assert_rows(as_rows(put(tmp_path, name, content, zipped)), values)
 
 
+@given(
+    values=arrays(max_dims=2),
+    data=st.data(),
+    zipped=st.booleans(),
+    kind=st.sampled_from([".arrow", ".feather"]),
+    streamed=st.booleans(),
+    packing=st.sampled_from([None, "lz4", "zstd"]),
+)
+def test_arrow(
+    values: np.ndarray, data: Any, zipped: bool, kind: str, streamed: bool, packing: str | None, tmp_path: Path
+) -> None:
+    columns = data.draw(names(values.shape[1]))
+    table = pa.table({name: values[:, i] for i, name in enumerate(columns)})
+    path = put(tmp_path, f"x{kind}", ipc_of(table, streamed, packing), zipped)
+    assert_rows(as_rows(path), values, columns)
+    assert open_source(path).table.to_pydict() == table.to_pydict()
+
+
+def ipc_of(table: pa.Table, streamed: bool = False, packing: str | None = None, rows: int = 2) -> bytes:
+    stream = io.BytesIO()
+    make = pa.ipc.new_stream if streamed else pa.ipc.new_file
+    with make(stream, table.schema, options=pa.ipc.IpcWriteOptions(compression=packing)) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return stream.getvalue()
+
+
+JSON_VALUES = {
+    "number": st.one_of(st.integers(-(2**62), 2**62), st.none()),
+    "float": st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.none()),
+    "flag": st.one_of(st.booleans(), st.none()),
+    # A letter first, so that no text is a time, which Arrow makes of "2024-01-01".
+    "text": st.one_of(st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map("x".__add__), st.none()),
+}
+
+
+@given(
+    rows=st.lists(st.fixed_dictionaries(JSON_VALUES), min_size=1, max_size=6),
+    omitted=st.booleans(),
+    ascii_only=st.booleans(),
+    zipped=st.booleans(),
+    kind=st.sampled_from([".jsonl", ".ndjson"]),
+    bom=st.booleans(),
+)
+def test_json_lines(
+    rows: list[Any], omitted: bool, ascii_only: bool, zipped: bool, kind: str, bom: bool, tmp_path: Path
+) -> None:
+    """A missing value is null, or not written at all."""
+    for row in rows:  # an integer among floats is a float
+        row["float"] = row["float"] and float(row["float"])
+    given = [{name: value for name, value in row.items() if value is not None or not omitted} for row in rows]
+    if not any(given):
+        given[0]["number"] = rows[0]["number"] = 1
+    text = "\n".join(json.dumps(row, ensure_ascii=ascii_only) for row in given)
+    path = put(tmp_path, f"x{kind}", ("\ufeff" if bom else "").encode() + text.encode(), zipped)
+    table = load_file(path)
+    for name in JSON_VALUES:
+        expected = [row[name] for row in rows]
+        found = table[name].to_pylist() if name in table.column_names else [None] * len(rows)
+        assert found == expected
+
+
+@given(
+    values=arrays(st.sampled_from(["i8", "f8", "f4", "u1"]), min_dims=2, max_dims=2),
+    form=st.sampled_from(["csr", "csc", "coo", "bsr", "dia"]),
+    matrix=st.booleans(),
+    compressed=st.booleans(),
+    zipped=st.booleans(),
+)
+def test_sparse_npz(
+    values: np.ndarray, form: str, matrix: bool, compressed: bool, zipped: bool, tmp_path: Path
+) -> None:
+    make = scipy.sparse.coo_matrix if matrix else scipy.sparse.coo_array
+    stream = io.BytesIO()
+    scipy.sparse.save_npz(stream, make(values).asformat(form), compressed=compressed)
+    path = put(tmp_path, "x.npz", stream.getvalue(), zipped)
+    found = load_file(path)
+    assert isinstance(found, scipy.sparse.csr_array) and found.dtype == values.dtype
+    np.testing.assert_array_equal(found.toarray(), values)
+    with pytest.raises(DataError, match=r"a dense array, got a sparse matrix.*isthmus\.read"):
+        as_rows(path)
+
+
 def test_every_reader_has_a_round_trip_here() -> None:
     """A new kind of file needs one."""
-    assert set(READERS) == {".npy", ".npz", ".csv", ".tsv", ".parquet", ".idx"}
+    tested = {".npy", ".npz", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".idx"}
+    assert set(READERS) == tested
 
 
 def test_names_that_only_look_like_another_kind(tmp_path: Path) -> None:
@@ -178,6 +264,9 @@ def _valid() -> dict[str, bytes]:
     stream = io.BytesIO()
     parquet.write_table(pa.table({"a": values[:, 0], "b": values[:, 1]}), stream)
     found["x.parquet"] = stream.getvalue()
+    found["x.arrow"] = ipc_of(pa.table({"a": values[:, 0], "b": ["x", "y", "z", None]}), packing="lz4")
+    found["x.feather"] = ipc_of(pa.table({"a": values[:, 0], "b": values[:, 1]}), streamed=True)
+    found["x.jsonl"] = b'{"a": 1, "b": 2.5}\n{"a": 3, "b": null}\n'
     found["x.csv"] = b"a,b\n1,2\n3,4.5\n"
     found["x.tsv"] = b"a\tb\n1\t2\n3\t4.5\n"
     found["x.idx"] = struct.pack(">HBB2I", 0, 8, 2, 2, 3) + bytes(range(6))
@@ -238,6 +327,8 @@ def npy_header(shape: Any, descr: Any = "<f8") -> bytes:
     return stream.getvalue() + bytes(80)
 
 
+# Rows that take no place.
+NOTHING = pa.Array.from_buffers(pa.null(), 2**31 - 1, [None])
 LIARS: dict[str, tuple[str, bytes]] = {
     "npy of terabytes": ("x.npy", npy_header((10**12, 5))),
     "npy beyond integers": ("x.npy", npy_header((10**30, 5))),
@@ -265,6 +356,10 @@ LIARS: dict[str, tuple[str, bytes]] = {
     "csv with a name twice": ("x.csv", b"a,a\n1,2\n"),
     "csv of words": ("x.csv", b"a,b\n1,dog\n"),
     "csv in utf-16": ("x.csv", "a,b\n1,2\n".encode("utf-16")),
+    "stream that was cut between two batches": ("x.arrow", ipc_of(pa.table({"a": range(4)}), streamed=True)[:-8]),
+    "arrow of no column with values": ("x.arrow", ipc_of(pa.table({"a": NOTHING}), rows=2**31)),
+    "json nested without end": ("x.jsonl", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "json nested over lines": ("x.jsonl", b'{"a":\n' * 100_000),
 }
 
 
@@ -282,6 +377,93 @@ def test_files_that_lie(liar: str, zipped: bool, tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 50e6 or name.endswith(".npz")
     finally:
         tracemalloc.stop()
+
+
+TEXTS: dict[str, tuple[str, bytes, str]] = {
+    "too few cells": ("x.csv", b'a,b\n"x\ny",1\n\n2\n3,4\n', r"line 5 of .*x\.csv.*': expected 2 cell.*, got 1; try"),
+    "too many cells": ("x.tsv", b"a\tb\n1\t2\n1\t2\t3\n", r"line 3 of .*x\.tsv.*': expected 2 cell.*, got 3; try"),
+    "the end within a row": ("x.csv", b"a,b\n1,2\n3", "line 3 .* got 1; .*; the file may end too early"),
+    "the end within quotes": ("x.csv", b'a,b\n1,2\n3,"x\n5,6\n', "line 3 .* the end of the file inside one"),
+    "latin-1": ("x.csv", "a,b\n1,x\n2,\xe9\n".encode("latin1"), "line 3 .* got the byte 0xe9; try iconv -f LATIN1"),
+    "latin-1 names": ("x.csv", "a,\xe9\n1,2\n".encode("latin1"), "line 1 .* got the byte 0xe9; try iconv"),
+    "utf-16": ("x.csv", "a,b\n1,2\n".encode("utf-16"), "line 1 .* zero bytes, as in UTF-16; try iconv -f UTF-16"),
+    "semicolons": ("x.csv", b"a;b\n1,5;2,5\n", "columns parted by commas, got semicolons"),
+    "names alone": ("x.csv", b"a,b\n", "the table has no rows"),
+    "names alone, no newline": ("x.csv", b"a,b", "the table has no rows"),
+    "a name twice": ("x.csv", b"a,a\n1,2\n", r"a name of its own for each column, got \['a'\] more than once"),
+    "json cut": ("x.jsonl", b'{"a": 1}\n{"a": ', "line 2 .* a whole JSON object on each line, got a part of one"),
+    "json array": ("x.jsonl", b'[{"a": 1}]', r"line 1 .* a JSON object on each line.*jq -c '\.\[\]'"),
+    "json of two kinds": ("x.jsonl", b'{"a": 1}\n{"a": "x"}\n', "line 2 .*'a': expected a number, .* a text"),
+    "json name twice": ("x.jsonl", b'{"a": 1}\n{"a": 2, "a": 3}\n', "line 2 .* got two for 'a'"),
+    "json with a comma": ("x.jsonl", b'{"a": 1}\n{"a": 2,}\n', "line 2 of .*x.jsonl.*': expected a JSON object"),
+    "json in latin-1": ("x.jsonl", '{"a": 1}\n{"a": "\xe9"}'.encode("latin1"), "line 2 .* 0xe9; try iconv"),
+    "json of nothing": ("x.jsonl", b"{}\n{}\n", "objects with names and values, got empty ones"),
+    "json nested": ("x.jsonl", b'{"b": 1, "a": [1, 2]}\n', r"'a': expected one value in each row, got list.*--drop a"),
+    "feather 1": ("x.feather", b"FEA1" + bytes(20), "Arrow IPC, got Feather version 1"),
+}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_wrong_with_a_table_of_text_is_said_with_its_line(text: str, zipped: bool, tmp_path: Path) -> None:
+    name, content, message = TEXTS[text]
+    with pytest.raises(DataError, match=message):
+        open_source(put(tmp_path, name, content, zipped))
+
+
+def test_a_nested_column_may_be_left_out(tmp_path: Path) -> None:
+    path = put(tmp_path, "x.jsonl", b'{"b": 1, "a": [1, 2]}\n')
+    assert open_source(path, drop=["a"]).table.to_pydict() == {"b": [1]}
+
+
+def test_quotes_and_newlines_in_cells_and_marks_without_a_partner(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbfname,size\r\n"two\nlines, ""quoted""",1\r\n5" pipe,2\r\n'
+    table = load_file(put(tmp_path, "x.csv", content))
+    assert table.to_pydict() == {"name": ['two\nlines, "quoted"', '5" pipe'], "size": [1, 2]}
+
+
+def test_a_row_of_more_than_a_megabyte(tmp_path: Path) -> None:
+    width = 70_000
+    content = (
+        ",".join(f"column_of_a_wide_table_{i}" for i in range(width))
+        + "\n"
+        + ",".join("0.12345678901234567890" for _ in range(width))
+        + "\n"
+    )
+    assert load_file(put(tmp_path, "x.csv", content.encode())).shape == (1, width)
+
+
+def test_what_is_packed_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_MOST_UNPACKED", 1 << 20)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, x=np.zeros((400, 400)))
+    for path in (
+        put(tmp_path, "x.csv", b"a,b\n" + b"1,2\n" * (1 << 19), True),
+        put(tmp_path, "x.npz", stream.getvalue()),
+    ):
+        with pytest.raises(DataError, match="at most 1 MiB once unpacked, got more; try unpacking it first"):
+            load_file(path)
+
+
+SPARSE: dict[str, dict[str, Any]] = {
+    "an index too large": {"indices": np.array([0, 7])},
+    "a negative index": {"indices": np.array([0, -1])},
+    "pointers that fall": {"indptr": np.array([0, 2, 1])},
+    "pointers beyond the values": {"indptr": np.array([0, 1, 9])},
+    "another number of axes": {"shape": np.array([2, 3, 4])},
+    "no known format": {"format": np.array(b"lil")},
+    "rows without end": {"format": np.array(b"csc"), "shape": np.array([10**12, 2])},
+    "values of objects": {"data": np.array([1, "x"], object)},
+    "fewer values": {"data": np.array([1.0])},
+}
+
+
+@pytest.mark.parametrize("change", SPARSE)
+def test_a_sparse_file_is_checked_before_it_is_used(change: str, tmp_path: Path) -> None:
+    parts = {"indices": np.array([0, 2]), "indptr": np.array([0, 1, 2]), "data": np.ones(2), "shape": np.array([2, 3])}
+    np.savez(tmp_path / "x.npz", **({**parts, "format": np.array(b"csr")} | SPARSE[change]))
+    with pytest.raises(DataError, match=r"x\.npz"):
+        load_file(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize("change", [-1, 1])
@@ -404,7 +586,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "series": (pd.Series([1.0, 2.0]), "rows and columns"),
     "no such file": ("no/such.npy", "there is no file 'no/such.npy'; try"),
     "a folder": (Path("/tmp"), "expected a file, got the folder '/tmp'"),
-    "no known kind": (__file__, r"no kind of file '.py'.*The kind of files are: .csv, .idx, .npy"),
+    "no known kind": (__file__, r"no kind of file '.py'.*The kind of files are: .arrow, .csv"),
 }
 
 

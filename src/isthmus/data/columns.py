@@ -108,10 +108,11 @@ class Statistics:
             scaling: that of all numbers, one of `SCALES`, or "columns": standard, or a logarithm for long tails.
             stated: scalings by name of a column.
         """
-        return tuple(
-            _scale(column, facts.numbers, stated.get(column.name, scaling))
-            for column, facts in zip(columns, self.facts, strict=True)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return tuple(
+                _scale(column, facts.numbers, stated.get(column.name, scaling))
+                for column, facts in zip(columns, self.facts, strict=True)
+            )
 
 
 def as_categories(kind: pa.DataType, stated: str | None) -> bool:

@@ -67,6 +67,24 @@ def _to_arrow(name: str, column: nw.Series[Any]) -> Any:
         raise DataError(f"column {name!r}: " + explain(expected, got, advice)) from None
 
 
+def without_null_labels(table: Any) -> Any:
+    """Return a table or a record batch in which no dictionary has a null among its labels: Arrow cannot join such.
+
+    >>> labels = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["a", None]))
+    >>> without_null_labels(pa.table({"x": labels}))["x"].chunk(0).dictionary.to_pylist()
+    ['a']
+    """
+    for place, field in enumerate(table.schema):
+        if not pa.types.is_dictionary(field.type):
+            continue
+        column = table.column(place)
+        parts = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        if any(part.dictionary.null_count for part in parts):
+            plain = column.cast(field.type.value_type).dictionary_encode().cast(field.type)
+            table = table.set_column(place, field, plain)
+    return table
+
+
 def like_frame(table: pa.Table, like: Any, *, types: bool = True) -> Any:
     """Return a table as the kind of frame that `like` is, with its column types and its index.
 

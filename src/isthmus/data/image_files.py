@@ -311,7 +311,7 @@ class _Archive(Place):
         self._lock = threading.Lock()
         members: dict[str, list[zipfile.ZipInfo]] = {}
         for info in self._zip.infolist():
-            if not info.is_dir():
+            if info.filename and not info.is_dir():
                 members.setdefault(info.filename.replace("\\", "/").lstrip("/"), []).append(info)
         images, self.ignored = _sort_out(members)
         # A name that comes twice is two rows.

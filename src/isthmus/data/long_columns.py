@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from isthmus.errors import DataError, explain, unknown_name
 def check_columns(table: pa.Table, wanted: list[str]) -> None:
     """Raise `DataError` unless each wanted column is there, once, and wanted for one purpose."""
     names = table.column_names
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise DataError(explain("a name of its own for each column", f"{twice} more than once", "renaming them"))
+    known, asked = set(names), Counter(wanted)
     for name in wanted:
-        if name not in names:
+        if name not in known:
             raise DataError(unknown_name("column", name, names))
-        if wanted.count(name) > 1:
+        if asked[name] > 1:
             raise DataError(explain("another column for series, time and each channel", f"{name!r} twice", "another"))
 
 

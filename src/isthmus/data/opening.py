@@ -18,11 +18,12 @@ from isthmus.data.columns import is_number, parse_columns
 from isthmus.data.frames import as_frame, to_table
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.ratings import SparseRows, from_table
+from isthmus.data.readers import suffix_of
 from isthmus.data.rows import RowsSpec
 from isthmus.data.sampling import resample
 from isthmus.data.series import from_files, from_long
 from isthmus.data.source import Source, Stated
-from isthmus.data.sources import READERS, Rows, check_values, load_file, rows_of, suffix_of
+from isthmus.data.sources import READERS, Rows, check_values, load_file, rows_of
 from isthmus.data.streams import LARGEST_WHOLE, DatasetRows, NpyRows
 from isthmus.data.text import TextLines
 from isthmus.data.vocabulary import Vocabulary
@@ -167,6 +168,8 @@ def _of_path(path: str | Path, spec: RowsSpec | None, drop: _Drop, like: Schema 
 
 def _dataset_form(text: str, file: Path) -> str | None:
     """Return the format of a Parquet or Arrow data set; None for anything else."""
+    if file.is_file() and not _has_footer(file):
+        return None
     if "://" in text or file.is_file():
         return _DATASET_SUFFIXES.get(file.suffix.lower(), "parquet" if "://" in text else None)
     if file.is_dir():
@@ -174,6 +177,14 @@ def _dataset_form(text: str, file: Path) -> str | None:
             if next(file.rglob(f"*{suffix}"), None) is not None:
                 return form
     return None
+
+
+def _has_footer(file: Path) -> bool:
+    """Whether a file is of a format that can be read in pieces; an Arrow stream has no place that says where."""
+    if file.suffix.lower() not in (".arrow", ".feather"):
+        return True
+    with file.open("rb") as stream:
+        return stream.read(6) == b"ARROW1"
 
 
 def _of_npy(file: Path, spec: RowsSpec | None, like: Schema | None) -> Source:
@@ -262,6 +273,11 @@ def _left(frame: nw.DataFrame[Any], table: pa.Table) -> Any:
 def _without(table: pa.Table, drop: _Drop) -> pa.Table:
     """Return a table without some columns; refuse one that has no rows or columns left."""
     left = table.drop_columns(list(drop.of(table.column_names)))
+    for field in left.schema:
+        if pa.types.is_nested(field.type):
+            advice = f"leaving it out (--drop {field.name}), or a column for each of its values"
+            got = f"{field.type!s:.60}, which is nested"
+            raise DataError(f"column {field.name!r}: " + explain("one value in each row", got, advice))
     if not left.num_rows or not left.num_columns:
         check_values(np.empty((left.num_rows, left.num_columns)))
     return left

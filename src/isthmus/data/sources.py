@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import re
-import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +13,22 @@ import pyarrow.json
 import scipy.sparse
 import torch
 
+from isthmus.data.readers import READERS, load_file
 from isthmus.errors import DataError, DataTypeError, explain, unknown_name
+
+__all__ = [
+    "READERS",
+    "Rows",
+    "as_rows",
+    "check_finite",
+    "check_values",
+    "column_of",
+    "load_file",
+    "read",
+    "read_condition",
+    "read_labels",
+    "rows_of",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -149,7 +159,7 @@ def check_finite(array: Array, names: tuple[str, ...] | None, *, missing: bool) 
 
 
 def read(path: str | Path, drop: tuple[str, ...] = (), *, missing: bool = False) -> Rows:
-    """Read a file: .npy, .npz, .csv, .tsv, .parquet or idx, each also with .gz.
+    """Read a file: .npy, .npz, .csv, .tsv, .jsonl, .parquet, .arrow, .feather or idx, each also with .gz.
 
     Args:
         path: the file. An .npz with several arrays takes the name of one after a hash sign: ``images.npz#x_train``.
@@ -167,7 +177,7 @@ def rows_of(loaded: Any, path: str | Path, drop: tuple[str, ...] = (), *, missin
     if not isinstance(loaded, pa.Table):
         if drop:
             raise DataError(f"--drop {drop[0]}: " + explain("a table with columns", f"{str(path)!r}", "no --drop"))
-        return Rows(loaded)
+        return Rows(_dense(loaded, path))
     for name in drop:
         if name not in loaded.column_names:
             raise DataError("--drop: " + unknown_name("column", name, loaded.column_names))
@@ -176,6 +186,13 @@ def rows_of(loaded: Any, path: str | Path, drop: tuple[str, ...] = (), *, missin
         if pa.types.is_null(field.type):  # a column without a single value has no type
             left = left.set_column(place, field.name, left[field.name].cast(pa.float64()))
     return _from_frame(nw.from_native(left, eager_only=True), missing=missing)
+
+
+def _dense(loaded: Any, path: str | Path) -> Any:
+    if scipy.sparse.issparse(loaded):
+        got = f"a sparse matrix in {str(path)!r}"
+        raise DataTypeError(explain("a dense array", got, "isthmus.read, which takes sparse rows as ratings"))
+    return loaded
 
 
 def column_of(table: pa.Table, name: str, *, missing: bool = False) -> Array:
@@ -198,7 +215,7 @@ def read_condition(path: str | Path) -> Array:
     """
     loaded = load_file(path)
     if not isinstance(loaded, pa.Table):
-        return np.asarray(loaded)
+        return np.asarray(_dense(loaded, path))
     if loaded.num_columns == 1:
         return column_of(loaded, loaded.column_names[0])
     return rows_of(loaded, path).values
@@ -222,181 +239,7 @@ def read_labels(path: str | Path, column: str | None = None) -> Array:
         return np.asarray(loaded[name].to_pylist())
     if column is not None:
         raise DataError(f"--labels: there is neither a file nor a column {column!r}; {str(path)!r} has no columns")
-    labels: Array = loaded.squeeze()
+    labels: Array = _dense(loaded, path).squeeze()
     if labels.ndim != 1:
         raise DataError(explain("one label for each row", f"shape {loaded.shape}", "another array"))
     return labels
-
-
-def load_file(path: str | Path) -> Any:
-    """Return what a file holds: an array, or an Arrow table."""
-    file, key = Path(str(path)), ""
-    if not file.exists():
-        text, _, key = str(path).partition("#")
-        file = Path(text)
-    if not file.exists():
-        raise DataError(f"there is no file {str(file)!r}; try the full path, or `ls` to see what is there")
-    if file.is_dir():
-        raise DataError(explain("a file", f"the folder {str(file)!r}", "one of the files in it"))
-    reader = _reader(file)
-    try:
-        with _open(file) as content:
-            if not content.read(1):
-                raise DataError(f"the file {str(file)!r} is empty")
-            content.seek(0)
-            return reader(content, file, key)
-    except DataError:
-        raise
-    except PermissionError:
-        raise DataError(f"the file {str(file)!r} may not be read; try `ls -l` to see whose it is") from None
-    except Exception as error:
-        # Whatever a parser trips over in a damaged file, and they trip over much, the file is what is wrong.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"the file {str(file)!r} cannot be read as {suffix_of(file)}: {reason}") from None
-
-
-def _open(file: Path) -> Any:
-    """Return the file's bytes as a seekable stream, unpacked if it is gzipped."""
-    if file.suffix.lower() == ".gz":
-        with gzip.open(file, "rb") as stream:
-            return io.BytesIO(stream.read())
-    return file.open("rb")
-
-
-def suffix_of(file: Path) -> str:
-    """Return what the name says the file is: its suffix, or idx."""
-    name = file.name.lower().removesuffix(".gz")
-    if re.search(r"[.-]idx\d?(-u?byte)?$|-ubyte$", name):
-        return ".idx"
-    return Path(name).suffix
-
-
-def _reader(file: Path) -> Callable[[Any, Path, str], Any]:
-    kind = suffix_of(file)
-    if kind not in READERS:
-        raise DataError(f"{str(file)!r}: " + unknown_name("kind of file", kind or "(no suffix)", READERS))
-    return READERS[kind]
-
-
-def _read_npy(stream: Any, file: Path, key: str) -> Any:
-    _check_npy_size(stream)
-    return np.lib.format.read_array(stream, allow_pickle=False)
-
-
-def _check_npy_size(stream: Any) -> None:
-    """Refuse a header that states more than the file holds, before memory is asked for."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(stream)
-    if version in readers:
-        shape, _, dtype = readers[version](stream)
-        start = stream.tell()
-        held = stream.seek(0, io.SEEK_END) - start
-        stated = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if not dtype.hasobject and held < stated:
-            raise ValueError(f"it states {stated} bytes of values and has {held}")
-    stream.seek(0)
-
-
-def _read_npz(stream: Any, file: Path, key: str) -> Any:
-    with np.load(stream, allow_pickle=False) as archive:
-        if not hasattr(archive, "files"):
-            raise DataError(f"the file {str(file)!r} is no .npz archive")
-        names = list(archive.files)
-        if not key:
-            if len(names) != 1:
-                example = f"{file}#{names[0]}" if names else "another file"
-                raise DataError(
-                    f"{str(file)!r} holds {len(names)} arrays ({', '.join(names)}); say which, for example {example}"
-                )
-            key = names[0]
-        if key not in names:
-            raise DataError(f"{str(file)!r}: " + unknown_name("array", key, names))
-        return archive[key]
-
-
-def _read_csv(stream: Any, file: Path, key: str, delimiter: str = ",") -> Any:
-    from pyarrow import csv
-
-    head = stream.readline(1 << 20).decode("utf-8-sig", errors="replace").strip().split(delimiter)
-    stream.seek(0)
-    numbers = [_is_number(cell) for cell in head]
-    # A first line of numbers, with holes or without, is a row and not the columns' names.
-    nameless = any(numbers) and all(
-        number or cell.strip().strip('"').lower() in _HOLES for number, cell in zip(numbers, head, strict=True)
-    )
-    options = csv.ReadOptions(autogenerate_column_names=nameless)
-    table = csv.read_csv(stream, options, csv.ParseOptions(delimiter=delimiter))
-    if table.num_columns == 1 and ";" in table.column_names[0]:
-        raise DataError(explain("columns parted by commas", f"semicolons in {str(file)!r}", "saving it with commas"))
-    return _unique_names(table)
-
-
-def _read_tsv(stream: Any, file: Path, key: str) -> Any:
-    return _read_csv(stream, file, key, delimiter="\t")
-
-
-def _read_parquet(stream: Any, file: Path, key: str) -> Any:
-    from pyarrow import parquet
-
-    return _unique_names(parquet.read_table(stream))
-
-
-def _read_jsonl(stream: Any, file: Path, key: str) -> Any:
-    return _unique_names(pa.json.read_json(stream))
-
-
-def _read_arrow(stream: Any, file: Path, key: str) -> Any:
-    # The two forms of Arrow differ in their first bytes.
-    opened = pa.ipc.open_file if stream.read(6) == b"ARROW1" else pa.ipc.open_stream
-    stream.seek(0)
-    return _unique_names(opened(stream).read_all())
-
-
-def _unique_names(table: pa.Table) -> pa.Table:
-    names = table.column_names
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(explain("a name of its own for each column", f"{twice} more than once", "renaming them"))
-    return table
-
-
-_HOLES = ("", "na", "n/a", "null", "none", "nan", "?")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.strip().strip('"'))
-    except ValueError:
-        return False
-    return True
-
-
-# The idx format of MNIST: two zero bytes, the type, the number of axes, the sizes, all big-endian.
-_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-def _read_idx(stream: Any, file: Path, key: str) -> Any:
-    zeros, code, axes = struct.unpack(">HBB", stream.read(4))
-    if zeros != 0 or code not in _IDX_TYPES or not axes:
-        raise DataError(f"the file {str(file)!r} is no idx file: its first bytes are {zeros:04x} {code:02x} {axes:02x}")
-    shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
-    dtype = np.dtype(_IDX_TYPES[code])
-    data = stream.read()
-    wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if len(data) != wanted:
-        raise DataError(f"the file {str(file)!r} states {wanted} bytes of values and has {len(data)}; it is damaged")
-    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-
-
-READERS: dict[str, Callable[[Any, Path, str], Any]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".parquet": _read_parquet,
-    ".arrow": _read_arrow,
-    ".feather": _read_arrow,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".idx": _read_idx,
-}

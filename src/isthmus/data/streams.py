@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from isthmus.data.frames import without_null_labels
 from isthmus.data.source import Array, Numbers, Source
-from isthmus.errors import DataError, explain
+from isthmus.errors import DataError, MissingPackageError, explain, reason_of
 from isthmus.seeds import derive
 
 # Rows that are read at a time.
@@ -62,11 +64,15 @@ class DatasetRows(Source):
         self.form = form
         self.dataset = _dataset(self.path, form)
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
-        left_out = drop(self.dataset.schema.names)
-        names = [name for name in self.dataset.schema.names if name not in left_out]
+        known = _names(self.dataset, self.path)
+        left_out = set(drop(known))
+        names = [name for name in known if name not in left_out]
         self.schema = pa.schema([self.dataset.schema.field(name) for name in names])
         self.pieces = self._pieces()
         self.rows = sum(piece.rows for piece in self.pieces)
+        if not self.rows or not names:
+            got = f"{self.rows} row(s) and {len(names)} column(s) (0 sample(s)) in {self.path!r}"
+            raise DataError(explain("a table with rows and columns", got, "another file or folder"))
         self.marks = self._marks()
 
     def __len__(self) -> int:
@@ -86,33 +92,34 @@ class DatasetRows(Source):
                     pieces.append(Piece(fragment, start, rows, place))
                     start += rows
                 continue
-            parts = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
-            for part in parts:
-                try:
-                    # Of a row group, count_rows counts the whole file.
-                    grouped = isinstance(part, ds.ParquetFileFragment)
-                    rows = sum(group.num_rows for group in part.row_groups) if grouped else part.count_rows()
-                except (OSError, pa.ArrowInvalid) as error:
-                    raise self._unreadable(fragment.path, error) from None
+            for part, rows in self._counted(fragment):
                 pieces.append(Piece(part, start, rows))
                 start += rows
         return pieces
 
     def _batches(self, fragment: ds.Fragment) -> list[int] | None:
         """Return the rows of each record batch of a local Arrow file without partitions; None for any other."""
-        local = isinstance(fragment.filesystem, pa.fs.LocalFileSystem)
-        if self.form != "arrow" or not local or fragment.physical_schema.names != self.dataset.schema.names:
+        if self.form != "arrow" or not isinstance(fragment.filesystem, pa.fs.LocalFileSystem):
             return None
         try:
+            if fragment.physical_schema.names != self.dataset.schema.names:
+                return None
             reader = self._reader(fragment.path)
             return [reader.get_batch(place).num_rows for place in range(reader.num_record_batches)]
-        except (OSError, pa.ArrowInvalid) as error:
+        except Exception as error:  # whatever a parser trips over
             raise self._unreadable(fragment.path, error) from None
 
     def _reader(self, path: str) -> pa.ipc.RecordBatchFileReader:
         if path not in self._readers:
             self._readers[path] = pa.ipc.open_file(pa.memory_map(path))
         return self._readers[path]
+
+    def _counted(self, fragment: ds.Fragment) -> list[tuple[ds.Fragment, int]]:
+        try:
+            parts = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
+            return [(part, _rows_of(part)) for part in parts]
+        except Exception as error:  # whatever a parser trips over
+            raise self._unreadable(fragment.path, error) from None
 
     def _marks(self) -> dict[str, tuple[int, Any]]:
         """Return the size of each file and when it was changed."""
@@ -184,25 +191,14 @@ class DatasetRows(Source):
     def _chunks(self, piece: Piece) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a piece in order; refuse one that ends early or late."""
         rows = 0
-        if piece.batch is not None:
-            batch = self._reader(piece.fragment.path).get_batch(piece.batch).select(self.schema.names)
-            for start in range(0, piece.rows, _CHUNK):
-                yield batch.slice(start, _CHUNK)
-            return
         try:
-            for chunk in piece.fragment.to_batches(
-                schema=self.dataset.schema,
-                columns=self.schema.names,
-                batch_size=_CHUNK,
-                batch_readahead=1,
-                fragment_readahead=1,
-                fragment_scan_options=_options(piece.fragment),
-                use_threads=False,
-            ):
+            for chunk in self._parsed(piece):
                 if chunk.num_rows:
+                    # Neither format's reader looks at the values; what uses them trusts that they are texts and labels.
+                    chunk.validate(full=True)
                     rows += chunk.num_rows
-                    yield chunk
-        except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+                    yield without_null_labels(chunk)
+        except Exception as error:  # whatever a parser trips over
             raise self._unreadable(piece.fragment.path, error, piece.start + rows) from None
         if rows != piece.rows:
             where = f"row {piece.start + rows}"
@@ -211,8 +207,26 @@ class DatasetRows(Source):
                 + explain(f"{piece.rows} rows", f"{rows}", "a copy that nobody writes to")
             )
 
+    def _parsed(self, piece: Piece) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a piece as the format's reader gives them."""
+        if piece.batch is not None:
+            batch = self._reader(piece.fragment.path).get_batch(piece.batch)
+            # Its columns may be other than those of the first file.
+            table = pa.Table.from_batches([batch]).select(self.schema.names).cast(self.schema)
+            yield from table.to_batches(max_chunksize=_CHUNK)
+            return
+        yield from piece.fragment.to_batches(
+            schema=self.dataset.schema,
+            columns=self.schema.names,
+            batch_size=_CHUNK,
+            batch_readahead=1,
+            fragment_readahead=1,
+            fragment_scan_options=_options(piece.fragment),
+            use_threads=False,
+        )
+
     def _unreadable(self, path: str, error: Exception, row: int | None = None) -> DataError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         where = "" if row is None else f" from row {row} on"
         return DataError(f"the file {path!r} cannot be read{where}: {reason}")
 
@@ -230,13 +244,28 @@ def _dataset(path: str, form: str) -> ds.Dataset:
             system, inner = pa.fs.FileSystem.from_uri(path) if _is_arrows(path) else _of_fsspec(path)
             return ds.dataset(inner, format=form, partitioning="hive", filesystem=system)
         return ds.dataset(path, format=form, partitioning="hive")
-    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except MissingPackageError:
+        raise
+    except Exception as error:  # whatever a parser trips over
         if Path(path).is_file():
             # Arrow says in two sentences before its reason that it could not make a data set.
-            reason = reason.rpartition("Is this a ")[2].rpartition("file?: ")[2]
+            reason = reason_of(error).rpartition("Is this a ")[2].rpartition("file?: ")[2]
             raise DataError(f"the file {path!r} cannot be read as .{form}: {reason}") from None
-        raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason}") from None
+        raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason_of(error)}") from None
+
+
+def _rows_of(part: ds.Fragment) -> int:
+    # Of a row group, count_rows counts the whole file.
+    grouped = isinstance(part, ds.ParquetFileFragment)
+    return sum(group.num_rows for group in part.row_groups) if grouped else part.count_rows()
+
+
+def _names(dataset: ds.Dataset, path: str) -> list[str]:
+    try:
+        names: list[str] = dataset.schema.names
+    except UnicodeDecodeError:
+        raise DataError(f"{path!r}: " + explain("names of columns in UTF-8", "other bytes", "renaming them")) from None
+    return names
 
 
 def _is_arrows(path: str) -> bool:
@@ -244,8 +273,10 @@ def _is_arrows(path: str) -> bool:
 
 
 def _of_fsspec(path: str) -> tuple[Any, str]:
-    import fsspec  # type: ignore[import-untyped]
-
+    try:
+        fsspec = importlib.import_module("fsspec")
+    except ImportError:
+        raise MissingPackageError(f"to read {path!r} takes fsspec: try pip install fsspec") from None
     system, inner = fsspec.core.url_to_fs(path)
     return system, inner
 
