@@ -252,6 +252,8 @@ def load_file(path: str | Path) -> Any:
     except Exception as error:
         # Whatever a parser trips over in a damaged file, and they trip over much, the file is what is wrong.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # What a parser quotes of a file that is no text at all is nothing to put on a terminal.
+        reason = reason if reason.isprintable() and "\ufffd" not in reason else ascii(reason)[1:120] + "..."
         raise DataError(f"the file {str(file)!r} cannot be read as {suffix_of(file)}: {reason}") from None
 
 

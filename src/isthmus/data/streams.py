@@ -229,6 +229,7 @@ def _dataset(path: str, form: str) -> ds.Dataset:
             # Arrow says in two sentences before its reason that it could not make a data set.
             reason = reason.rpartition("Is this a ")[2].rpartition("file?: ")[2]
             raise DataError(f"the file {path!r} cannot be read as .{form}: {reason}") from None
+        reason = f"there is nothing at {reason!r}" if isinstance(error, FileNotFoundError) else reason
         raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason}") from None
 
 
