@@ -80,7 +80,9 @@ def reason_of(error: BaseException) -> str:
     'no number'
     """
     text = str(error).strip() or type(error).__name__
-    return re.sub(r" object at 0x[0-9a-fA-F]+", "", text.splitlines()[0])[:200]
+    line = re.sub(r" object at 0x[0-9a-fA-F]+", "", text.splitlines()[0])[:200]
+    # What a parser quotes of a file that is no text at all is nothing to put on a terminal.
+    return line if line.isprintable() and "\ufffd" not in line else ascii(line)[1:-1]
 
 
 def check_integer(where: str, value: object, minimum: int = 1) -> None:

@@ -275,5 +275,5 @@ def test_a_schema_of_columns_is_read_back_and_whole_numbers_look_it() -> None:
     data = schema.to_dict()
     assert Schema.from_dict(data) == schema
     assert str(data["columns"][0]["high"]) == "200" and data["columns"][2]["values"] == [0, 1]
-    assert schema.describe() == "rows of 5 columns: 2 numeric, 1 binary, 1 categorical, 1 date"
+    assert schema.describe() == "rows of 5 columns (2 numeric, 1 binary, 1 categorical, 1 date)"
     assert (schema.groups, schema.holes, schema.row) == ((3, 1, (2,)), True, (6,))

@@ -67,6 +67,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "header.csv").write_text("a,b\n")
     (folder / "one.csv").write_text("a,b\n1,2\n")
     (folder / "empty").mkdir()
+    for suffix in ("csv", "zip", "jsonl", "arrow"):
+        (folder / f"junk.{suffix}").write_bytes(rng.bytes(3000))
     recipe = presets.autoencoder(latent_dim=2, hidden_dims=(8,), epochs=1)
     for name, data, options in (
         ("people", "people.parquet", {"drop": ("name",)}),
@@ -299,7 +301,12 @@ def test_advice_is_given_on_a_table_of_all_kinds(place: Path, isthmus: Command, 
 WRONG = [
     ("inspect {}/nothing.csv", "there is no file '.*nothing.csv'; try"),
     ("inspect {}/header.csv", "0 sample"),
-    ("inspect {}/empty", "expected images .*got none"),
+    ("inspect {}/junk.csv", r"junk.csv' cannot be read as .csv: [ -~]*$"),
+    ("inspect {}/junk.zip", "^error: the archive '.*junk.zip' cannot be read: File is not a zip file"),
+    ("inspect {}/junk.jsonl", "junk.jsonl' cannot be read as .jsonl"),
+    ("inspect {}/junk.arrow", "junk.arrow' cannot be read as .arrow"),
+    ("inspect file:///nowhere/nothing.parquet", "there is nothing at"),
+    ("inspect {}/empty", "^error: the folder .*: expected images .*, or Parquet or Arrow files, got none"),
     ("inspect {}/people --rows table", "expected no --rows, --column or --drop for a model"),
     ("inspect {}/people.parquet --rows image:3x4x4", "column 'city': expected numbers, got string"),
     ("inspect {}/people.parquet --drop nam", "--drop: there is no column 'nam'; did you mean 'name'"),

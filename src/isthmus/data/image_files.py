@@ -110,6 +110,8 @@ def find(given: Any) -> Place:
             return _Folder(path)
         if path.exists():
             return _Archive(path) if path.suffix.lower() == ".zip" else _Listed((path,))
+    except DataError:
+        raise
     except (OSError, ValueError) as error:  # a name that is too long, or with a null
         raise DataError(f"{str(given)[:200]!r} cannot be looked up: {error}; try another path") from None
     if any(letter in str(given) for letter in "*?["):
@@ -136,7 +138,11 @@ def _refuse_empty(where: str, entries: tuple[Entry, ...], ignored: tuple[str, ..
         rest = f" ({len(ignored)} other file(s), such as {ignored[0]!r})" if ignored else ""
         raise DataError(
             f"{where}: "
-            + explain("images (.png, .jpg, .webp, .tif and the like)", f"none{rest}", "the folder that they lie in")
+            + explain(
+                "images (.png, .jpg, .webp, .tif and the like), or Parquet or Arrow files",
+                f"none{rest}",
+                "the folder that they lie in, or one of the files",
+            )
         )
 
 

@@ -251,7 +251,8 @@ def _dataset(path: str, form: str) -> ds.Dataset:
             # Arrow says in two sentences before its reason that it could not make a data set.
             reason = reason_of(error).rpartition("Is this a ")[2].rpartition("file?: ")[2]
             raise DataError(f"the file {path!r} cannot be read as .{form}: {reason}") from None
-        raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason_of(error)}") from None
+        reason = f"there is nothing at {path!r}" if isinstance(error, FileNotFoundError) else reason_of(error)
+        raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason}") from None
 
 
 def _rows_of(part: ds.Fragment) -> int:
