@@ -136,6 +136,21 @@ def test_numbers_too_large_to_be_squared_are_refused_with_a_way_out() -> None:
     prepare(open_source(table, columns=["a:log"]), recipe)
 
 
+def test_series_too_large_to_be_squared_are_refused() -> None:
+    values = np.array([1e300, -1e300, 0.0, 1e200] * 4)[:, None]
+    with pytest.raises(DataError, match="values not too large to be squared"):
+        prepare(open_source(values, rows="series:4"), presets.autoencoder(latent_dim=1))
+
+
+def test_a_message_is_not_as_long_as_what_is_wrong() -> None:
+    table = pa.table({f"a{number}" * 1000: [1.0, 2.0] for number in range(100)})
+    with pytest.raises(DataError, match=r"there is no column 'b.* \.\.\.") as caught:
+        open_source(table, drop=["b" * 10_000])
+    assert len(str(caught.value)) < 2000
+    with pytest.raises(DataError, match="and 900 more"):
+        open_source(pa.table({f"a{number}": [1.0] for number in range(1000)}), drop=["b"])
+
+
 def test_a_member_of_a_zip_without_a_name_is_passed_over(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.new("L", (3, 2)).save(stream, "PNG")
