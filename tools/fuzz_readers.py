@@ -14,6 +14,7 @@ the number that makes it again (--case). Everything is drawn from the seed and t
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import resource
@@ -37,18 +38,23 @@ import pyarrow as pa
 import torch
 
 from isthmus import presets
+from isthmus.data import opening
 from isthmus.data.opening import open_source as read
+from isthmus.data.streams import NpyRows
 from isthmus.errors import IsthmusError
 from isthmus.preparation import prepare
 from isthmus.seeds import derive
-from tools.fuzz_files import MAKERS, PACKED, Case, damaged, packed
+from tools.fuzz_damage import damaged
+from tools.fuzz_files import MAKERS, PACKED, Case, packed
 from tools.fuzz_tables import Models, generated_frames, generated_tables
 
 _VARIANTS = 8
 # In seconds of the processor for one file, and of the clock until the process is given up.
 _SLOW, _HUNG = 5.0, 120.0
 _MEMORY, _GROWTH = 16 << 30, 400 << 20
-FORMS = (*MAKERS, *(f"{name}.gz" for name in PACKED), "tables", "frames", "model")
+# Formats that are read in pieces if they are large.
+STREAMED = ("npy streamed", "parquet streamed", "arrow streamed")
+FORMS = (*MAKERS, *(f"{name}.gz" for name in PACKED), *STREAMED, "tables", "frames", "model")
 
 
 _RECIPE = replace(presets.autoencoder(latent_dim=2, hidden_dims=(4,), epochs=1), missing="mask")
@@ -82,7 +88,12 @@ def run_case(seed: int, number: int, folder: Path, models: Models, only: tuple[s
 
 
 def _made(form: str, rng: np.random.Generator) -> Case:
-    return packed(MAKERS[form.removesuffix(".gz")](rng)) if form.endswith(".gz") else MAKERS[form](rng)
+    case = MAKERS[form.removesuffix(".gz").removesuffix(" streamed")](rng)
+    case.streamed = form in STREAMED
+    if form == "npy streamed":  # columns first are refused there
+        np.save(stream := io.BytesIO(), np.ascontiguousarray(case.expected))
+        case.files = {"x.npy": stream.getvalue()}
+    return packed(case) if form.endswith(".gz") else case
 
 
 def _damage(case: Case, rng: np.random.Generator, inside: bool) -> tuple[dict[str, bytes], str]:
@@ -130,6 +141,18 @@ def _sensible(message: str) -> bool:
     return 10 < len(message) < 2000 and "Traceback" not in message and " object at 0x" not in message
 
 
+def _opened(case: Case, files: dict[str, bytes], folder: Path) -> Any:
+    """Return the source of some files; of those that are to be streamed, as if they were large."""
+    path = _write(case, files, folder)
+    places: Any = opening
+    before = places.LARGEST_WHOLE
+    places.LARGEST_WHOLE = -1 if case.streamed else before
+    try:
+        return read(path, rows=case.rows)
+    finally:
+        places.LARGEST_WHOLE = before
+
+
 def _write(case: Case, files: dict[str, bytes], folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     for name, data in files.items():
@@ -144,7 +167,7 @@ def _transformed(transform: Callable[[Path], str], case: Case, files: dict[str, 
 
 def _check_valid(case: Case, folder: Path) -> str:
     try:
-        found = content(read(_write(case, case.files, folder), rows=case.rows))
+        found = content(_opened(case, case.files, folder))
     except IsthmusError as error:
         raise Finding(f"refused: {error}") from None
     if case.expected is not None and not same(found, case.expected):
@@ -153,7 +176,7 @@ def _check_valid(case: Case, folder: Path) -> str:
 
 
 def _check_damaged(case: Case, files: dict[str, bytes], how: str, folder: Path, prepared: bool) -> str:
-    source = read(_write(case, files, folder), rows=case.rows)
+    source = _opened(case, files, folder)
     found = content(source)
     exact = (how == "cut" and not case.whole) or (case.guarded and not how.startswith("inside"))
     if exact and case.expected is not None and not same(found, case.expected):
@@ -196,7 +219,9 @@ def content(source: Any) -> Any:
     if source.kind == "tokens":
         return source.vocabulary.decode(np.concatenate(blocks))
     whole = np.concatenate(blocks)
-    if np.isinf(whole).any() or (source.kind != "series" and np.isnan(whole).any()):
+    # What is streamed is looked at when it is encoded.
+    looked_at = not isinstance(source, NpyRows)
+    if looked_at and (np.isinf(whole).any() or (source.kind != "series" and np.isnan(whole).any())):
         raise Finding("NaN or inf in the rows")
     if source.kind == "series":
         return {one.name: one.values for one in source.series}
@@ -267,8 +292,11 @@ def watch(options: argparse.Namespace) -> int:
     findings: list[str] = []
     number = options.case or 0
     with tempfile.TemporaryDirectory(prefix="isthmus-fuzz-") as place:
-        while time.monotonic() < end and (options.case is None or number <= options.case):
-            number = _shift(options, Path(place), number, end, totals, findings, out)
+        try:
+            while time.monotonic() < end and (options.case is None or number <= options.case):
+                number = _shift(options, Path(place), number, end, totals, findings, out)
+        except KeyboardInterrupt:
+            print("interrupted")
     for form, counts in sorted(totals.items()):
         print(f"{form:14} " + ", ".join(f"{counts[name]} {name}" for name in ("valid", "refused", "read", "findings")))
     files = sum(counts[name] for counts in totals.values() for name in ("valid", "refused", "read"))

@@ -58,7 +58,15 @@ def explain(expected: str, got: str, advice: str) -> str:
     >>> explain("a 2-D array", "shape (3,)", "X.reshape(1, -1) if this is one row")
     'expected a 2-D array, got shape (3,); try X.reshape(1, -1) if this is one row'
     """
-    return f"expected {expected}, got {got}; try {advice}"
+    return f"expected {_short(expected)}, got {_short(got)}; try {_short(advice)}"
+
+
+# What is in a message may come from a file: a name of a million letters, or a million names.
+_MOST_LETTERS, _MOST_NAMES = 600, 100
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + " ..."
 
 
 def unknown_name(what: str, name: object, valid: Iterable[str]) -> str:
@@ -68,9 +76,11 @@ def unknown_name(what: str, name: object, valid: Iterable[str]) -> str:
     "there is no preset 'denoisng'; did you mean 'denoising'? The presets are: denoising, vae"
     """
     names = sorted(valid)
-    near = difflib.get_close_matches(str(name), names, n=1)
+    near = difflib.get_close_matches(str(name)[:_MOST_LETTERS], names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"there is no {what} {name!r}{hint} The {what}s are: {', '.join(names)}"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    shown = _short(", ".join(names[:_MOST_NAMES]))
+    return f"there is no {what} {_short(repr(name))}{hint} The {what}s are: {shown}{more}"
 
 
 def reason_of(error: BaseException) -> str:

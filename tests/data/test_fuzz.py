@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -17,10 +18,12 @@ from pyarrow import parquet
 from isthmus import presets
 from isthmus.data.opening import open_source
 from isthmus.data.readers import load_file
+from isthmus.data.streams import NpyRows
 from isthmus.errors import DataError
 from isthmus.preparation import prepare
 from tools import fuzz_readers
-from tools.fuzz_files import MAKERS, Case, damaged
+from tools.fuzz_damage import damaged
+from tools.fuzz_files import MAKERS, Case
 from tools.fuzz_tables import Models
 
 
@@ -88,6 +91,13 @@ def test_a_data_set_without_rows_or_names_that_are_none(wrong: str, tmp_path: Pa
         open_source(tmp_path)
 
 
+def test_each_row_group_is_counted_once(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"a": range(20)}), tmp_path / "x.parquet", row_group_size=8)
+    source = open_source(tmp_path)
+    assert len(source) == 20
+    assert pa.concat_tables(source.blocks(7))["a"].to_pylist() == list(range(20))
+
+
 def _as_text(content: bytes) -> Any:
     """Return what says that it is text, and is not."""
     array = pa.array([b"ok", content, b"ok", b"ok"])
@@ -130,6 +140,21 @@ def test_numbers_too_large_to_be_squared_are_refused_with_a_way_out() -> None:
     prepare(table, recipe)
 
 
+def test_series_too_large_to_be_squared_are_refused() -> None:
+    values = np.array([1e300, -1e300, 0.0, 1e200] * 4)[:, None]
+    with pytest.raises(DataError, match="values not too large to be squared"):
+        prepare(open_source(values, rows="series:4"), presets.autoencoder(latent_dim=1))
+
+
+def test_a_message_is_not_as_long_as_what_is_wrong() -> None:
+    table = pa.table({f"a{number}" * 1000: [1.0, 2.0] for number in range(100)})
+    with pytest.raises(DataError, match=r"there is no column 'b.* \.\.\.") as caught:
+        open_source(table, drop=["b" * 10_000])
+    assert len(str(caught.value)) < 2000
+    with pytest.raises(DataError, match="and 900 more"):
+        open_source(pa.table({f"a{number}": [1.0] for number in range(1000)}), drop=["b"])
+
+
 def test_a_member_of_a_zip_without_a_name_is_passed_over(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.new("L", (3, 2)).save(stream, "PNG")
@@ -156,3 +181,29 @@ def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) 
     np.save(stream, values)
     (tmp_path / "x.npy").write_bytes(stream.getvalue().replace(b"(2, 3), }  ", b"(2L, 3L), }"))
     np.testing.assert_array_equal(load_file(tmp_path / "x.npy"), values)
+
+
+def _npz(size: int) -> bytes:
+    """Return an archive whose values are damaged, and whose directory states so many bytes of them."""
+    stream = io.BytesIO()
+    np.savez(stream, np.arange(6.0).reshape(2, 3))
+    content = bytearray(stream.getvalue())
+    content[content.index(np.float64(5).tobytes())] ^= 1
+    place = content.index(b"PK\x01\x02")
+    content[place + 20 : place + 28] = struct.pack("<II", size, size)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("size", [128 + 48, 10**9])
+def test_the_checksum_of_an_array_is_looked_at_whatever_the_archive_states(size: int, tmp_path: Path) -> None:
+    """It is compared at the end of a member, which a directory that lies puts beyond the array."""
+    (tmp_path / "x.npz").write_bytes(_npz(size))
+    with pytest.raises(DataError, match=r"x\.npz"):
+        load_file(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x03\x00", b"\x93NUMPY\x01\x00\x10\x00rubbish"])
+def test_a_large_array_whose_header_is_damaged_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(content + bytes(80))
+    with pytest.raises(DataError, match=r"x\.npy' cannot be read as \.npy"):
+        NpyRows(tmp_path / "x.npy")

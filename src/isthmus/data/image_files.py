@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from isthmus.errors import DataError, explain
+from isthmus.errors import DataError, explain, reason_of
 
 # What is taken for an image in a folder, a zip or a glob. A list may name files as it likes.
 SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif",
@@ -311,7 +311,7 @@ class _Archive(Place):
         try:
             self._zip = zipfile.ZipFile(file)
         except Exception as error:
-            raise DataError(f"{self.where} cannot be read: {str(error) or type(error).__name__}; try unpacking it "
+            raise DataError(f"{self.where} cannot be read: {reason_of(error)}; try unpacking it "
                             "to see whether it is whole") from None  # fmt: skip
         weakref.finalize(self, self._zip.close)
         self._lock = threading.Lock()
@@ -352,7 +352,7 @@ class _Archive(Place):
             with self._lock, self._zip.open(info) as stream:
                 data = stream.read(most)
         except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
-            raise UnreadableError(f"the archive is damaged there ({str(error) or type(error).__name__})") from None
+            raise UnreadableError(f"the archive is damaged there ({reason_of(error)})") from None
         if len(data) != min(most, info.file_size):
             raise UnreadableError(f"the archive states {info.file_size} bytes and has {len(data)}")
         return data

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, UnidentifiedIm
 
 from isthmus.data.image_files import MAX_BYTES, UnreadableError
 from isthmus.data.image_layout import MAX_PIXELS, Header, Layout
+from isthmus.errors import reason_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -151,8 +152,7 @@ def _unreadable(error: Exception) -> UnreadableError:
         return UnreadableError(f"it states more pixels than the {MAX_PIXELS:,} that are read")
     if isinstance(error, MemoryError):
         return UnreadableError("there is not enough memory for its pixels")
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UnreadableError(f"it is damaged ({text})")
+    return UnreadableError(f"it is damaged ({reason_of(error)})")
 
 
 def _fitted(data: bytes, header: Header, layout: Layout) -> Array:

@@ -122,8 +122,24 @@ def _read_npy(stream: Any, file: Path, key: str) -> Any:
     return _read_array(stream, held)
 
 
+def array_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether columns come first, and type, as the header of a .npy stream states them.
+
+    Raises:
+        ValueError: for a header that is none. Version 3 is for records alone, which hold no rows.
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    if version not in readers:
+        raise ValueError(f"its version {version} is not one of {sorted(readers)}")
+    shape, fortran, dtype = readers[version](stream)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its shape is {shape}")
+    return shape, fortran, dtype
+
+
 def _read_array(stream: Any, held: int) -> Any:
-    """Return the array in a stream of so many bytes; refuse a header that states more, before memory is asked for."""
+    """Return the array in a stream of so many bytes; refuse a header that states others, before memory is asked for."""
     with warnings.catch_warnings():
         # numpy says of a file from Python 2 that it takes longer.
         warnings.simplefilter("ignore", UserWarning)
@@ -131,14 +147,12 @@ def _read_array(stream: Any, held: int) -> Any:
 
 
 def _parsed(stream: Any, held: int) -> Any:
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(stream)
-    if version in readers:
-        shape, _, dtype = readers[version](stream)
-        stated = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        left = held - stream.tell()
-        if not dtype.hasobject and left < stated:
-            raise ValueError(f"it states {stated} bytes of values and has {left}")
+    shape, _, dtype = array_header(stream)
+    stated = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    left = held - stream.tell()
+    # More may be a second array, or an archive's word for what is not there, and then no checksum is looked at.
+    if not dtype.hasobject and left != stated:
+        raise ValueError(f"it states {stated} bytes of values and has {left}")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
 

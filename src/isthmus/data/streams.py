@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from isthmus.data.frames import without_null_labels
+from isthmus.data.readers import array_header
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.errors import DataError, MissingPackageError, explain, reason_of
 from isthmus.seeds import derive
@@ -303,10 +304,14 @@ class NpyRows(Source):
     def __init__(self, path: str | Path, kind: str | None = None) -> None:
         self.path = Path(path)
         with self.path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            self.shape, fortran, self.dtype = reader(file)
+            try:
+                self.shape, fortran, self.dtype = array_header(file)
+            except Exception as error:  # whatever a parser trips over
+                raise DataError(f"the file {str(path)!r} cannot be read as .npy: {reason_of(error)}") from None
             self.offset = file.tell()
+        if self.dtype.hasobject or not self.shape or 0 in self.shape:
+            got = f"shape {self.shape} of {self.dtype} (0 sample(s))"
+            raise DataError(f"{str(path)!r}: " + explain("an array of numbers with rows", got, "another file"))
         if fortran:
             raise DataError(
                 f"{str(path)!r}: " + explain("rows one after the other", "columns (Fortran order)", "np.save")

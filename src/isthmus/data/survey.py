@@ -138,25 +138,36 @@ class Moments:
         values = block.astype(np.float64)
         here = ~np.isnan(values)
         count = here.sum(0)
-        mean = np.where(here, values, 0.0).sum(0) / np.maximum(count, 1)
-        squares = np.square(np.where(here, values - mean, 0.0)).sum(0)
-        total = np.maximum(self.count + count, 1)
-        change = mean - self.mean
-        self.squares = self.squares + squares + change * change * self.count * count / total
-        self.mean = self.mean + change * count / total
+        # What is too large to be squared is refused when the deviation is asked for, which may never be.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.where(here, values, 0.0).sum(0) / np.maximum(count, 1)
+            squares = np.square(np.where(here, values - mean, 0.0)).sum(0)
+            total = np.maximum(self.count + count, 1)
+            change = mean - self.mean
+            self.squares = self.squares + squares + change * change * self.count * count / total
+            self.mean = self.mean + change * count / total
         self.count = self.count + count
 
     def by_place(self) -> tuple[Array, Array]:
-        """Return mean and deviation of each place."""
-        return self.mean, np.sqrt(self.squares / np.maximum(self.count, 1))
+        """Return mean and deviation of each place; raise `DataError` for values too large to be squared."""
+        return _finite(self.mean, np.sqrt(self.squares / np.maximum(self.count, 1)))
 
     def by_channel(self) -> tuple[Array, Array]:
-        """Return mean and deviation of each channel over all steps, for each place."""
+        """Return mean and deviation of each channel over all steps, for each place; see `by_place`."""
         count = np.maximum(self.count.sum(0), 1)
-        mean = (self.mean * self.count).sum(0) / count
-        between = (np.square(self.mean - mean) * self.count).sum(0)
-        deviation = np.sqrt((self.squares.sum(0) + between) / count)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = (self.mean * self.count).sum(0) / count
+            between = (np.square(self.mean - mean) * self.count).sum(0)
+            mean, deviation = _finite(mean, np.sqrt((self.squares.sum(0) + between) / count))
         return np.broadcast_to(mean, self.mean.shape), np.broadcast_to(deviation, self.mean.shape)
+
+
+def _finite(mean: Array, deviation: Array) -> tuple[Array, Array]:
+    bad = ~(np.isfinite(mean) & np.isfinite(deviation))
+    if bad.any():
+        got = f"larger ones in place {tuple(int(place) for place in np.argwhere(bad)[0])} of a row"
+        raise DataError(explain("values not too large to be squared", got, "a logarithm, or leaving them out"))
+    return mean, deviation
 
 
 class TableSurvey(Survey):
