@@ -200,11 +200,9 @@ def read_json_lines(stream: Any, file: Any) -> pa.Table:
     from pyarrow import json as arrow
 
     _check_lines(stream, file)
-    stream.seek(3 if stream.read(3) == b"\xef\xbb\xbf" else 0)
-    start = stream.tell()
+    stream.seek(0)
     try:
-        options = arrow.ReadOptions(block_size=_BLOCK)
-        table = arrow.read_json(_Kept(_From(stream, start)), options)
+        table = arrow.read_json(_Kept(stream), arrow.ReadOptions(block_size=_BLOCK))
         table.validate(full=True)
         names = table.column_names
     except UnicodeDecodeError:
@@ -216,22 +214,6 @@ def read_json_lines(stream: Any, file: Any) -> pa.Table:
     if not names:
         raise DataError(f"{str(file)!r}: " + explain("objects with names and values", "empty ones", "another file"))
     return table
-
-
-class _From:
-    """A stream from some place on."""
-
-    def __init__(self, stream: Any, start: int) -> None:
-        self._stream, self._start = stream, start
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        return int(self._stream.seek(place + self._start if whence == 0 else place, whence)) - self._start
-
-    def tell(self) -> int:
-        return int(self._stream.tell()) - self._start
-
-    def read(self, size: int = -1) -> bytes:
-        return bytes(self._stream.read(size))
 
 
 def _check_lines(stream: Any, file: Any) -> None:
