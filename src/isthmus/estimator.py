@@ -104,6 +104,7 @@ class Autoencoder(Verbs, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         tags.input_tags.allow_nan = _masks(self.recipe)
         tags.transformer_tags.preserves_dtype = []  # codes are float32, whatever the rows are
         return tags

@@ -181,6 +181,14 @@ def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) 
     np.save(stream, values)
     (tmp_path / "x.npy").write_bytes(stream.getvalue().replace(b"(2, 3), }  ", b"(2L, 3L), }"))
     np.testing.assert_array_equal(load_file(tmp_path / "x.npy"), values)
+    assert NpyRows(tmp_path / "x.npy").shape == (2, 3)
+
+
+def test_an_idx_file_of_many_axes_is_refused_in_few_words(tmp_path: Path) -> None:
+    (tmp_path / "x.idx").write_bytes(struct.pack(">HBB", 0, 8, 255) + b"\xff" * 1100)
+    with pytest.raises(DataError, match="is no idx file") as caught:
+        load_file(tmp_path / "x.idx")
+    assert len(str(caught.value)) < 300
 
 
 def _npz(size: int) -> bytes:

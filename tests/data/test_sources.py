@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyarrow import csv, parquet
 
-from isthmus.data import readers
+from isthmus.data import readers, text_tables
 from isthmus.data.opening import open_source
 from isthmus.data.sources import READERS, Rows, as_rows, load_file, read
 from isthmus.errors import DataError
@@ -387,6 +387,7 @@ TEXTS: dict[str, tuple[str, bytes, str]] = {
     "latin-1": ("x.csv", "a,b\n1,x\n2,\xe9\n".encode("latin1"), "line 3 .* got the byte 0xe9; try iconv -f LATIN1"),
     "latin-1 names": ("x.csv", "a,\xe9\n1,2\n".encode("latin1"), "line 1 .* got the byte 0xe9; try iconv"),
     "utf-16": ("x.csv", "a,b\n1,2\n".encode("utf-16"), "line 1 .* zero bytes, as in UTF-16; try iconv -f UTF-16"),
+    "utf-16 without a mark": ("x.csv", "a,b\n1,2\n".encode("utf-16-le"), "line 1 .* zero bytes, as in UTF-16"),
     "semicolons": ("x.csv", b"a;b\n1,5;2,5\n", "columns parted by commas, got semicolons"),
     "names alone": ("x.csv", b"a,b\n", "the table has no rows"),
     "names alone, no newline": ("x.csv", b"a,b", "the table has no rows"),
@@ -422,6 +423,16 @@ def test_quotes_and_newlines_in_cells_and_marks_without_a_partner(tmp_path: Path
     assert table.to_pydict() == {"name": ['two\nlines, "quoted"', '5" pipe'], "size": [1, 2]}
 
 
+def test_rows_on_both_sides_of_what_is_parsed_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_tables, "_BLOCK", 1 << 10)
+    rows = [(f"two\nlines of {number}", number) for number in range(1000)]
+    content = "name,size\n" + "".join(f'"{name}",{size}\n' for name, size in rows)
+    table = load_file(put(tmp_path, "x.csv", content.encode()))
+    assert list(zip(*table.to_pydict().values(), strict=True)) == rows
+    with pytest.raises(DataError, match="rows of at most 0 MiB, got a longer one"):
+        load_file(put(tmp_path, "x.csv", b"a,b\n1," + b"x" * 5000 + b"\n"))
+
+
 def test_a_row_of_more_than_a_megabyte(tmp_path: Path) -> None:
     width = 70_000
     content = (
@@ -451,6 +462,8 @@ SPARSE: dict[str, dict[str, Any]] = {
     "pointers that fall": {"indptr": np.array([0, 2, 1])},
     "pointers beyond the values": {"indptr": np.array([0, 1, 9])},
     "another number of axes": {"shape": np.array([2, 3, 4])},
+    "an index too large by column": {"format": np.array(b"csc"), "indices": np.array([0, 10**6]), "shape": [9, 2]},
+    "another number of axes and of values": {"shape": np.array([6])},
     "no known format": {"format": np.array(b"lil")},
     "rows without end": {"format": np.array(b"csc"), "shape": np.array([10**12, 2])},
     "values of objects": {"data": np.array([1, "x"], object)},
@@ -463,6 +476,13 @@ def test_a_sparse_file_is_checked_before_it_is_used(change: str, tmp_path: Path)
     parts = {"indices": np.array([0, 2]), "indptr": np.array([0, 1, 2]), "data": np.ones(2), "shape": np.array([2, 3])}
     np.savez(tmp_path / "x.npz", **({**parts, "format": np.array(b"csr")} | SPARSE[change]))
     with pytest.raises(DataError, match=r"x\.npz"):
+        load_file(tmp_path / "x.npz")
+
+
+def test_a_sparse_file_of_empty_rows_without_end_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+    matrix = scipy.sparse.csc_array(([1.0], [0], [0, 1]), shape=(1 << 27, 1))
+    scipy.sparse.save_npz(tmp_path / "x.npz", matrix)
+    with pytest.raises(DataError, match=r"at most 67,108,864 rows and columns, got shape \(134217728, 1\)"):
         load_file(tmp_path / "x.npz")
 
 

@@ -93,7 +93,7 @@ WRONG = [
     ("fit {}/table.csv --out {}/m --drop knd", "there is no column 'knd'; did you mean 'kind'"),
     ("fit {}/images.npy --out {}/m --drop a", "--drop a: expected a table with columns"),
     ("fit {}/gap.csv --out {}/m --set missing=refuse", "column 'b' has 1 missing values"),
-    ("fit {}/ragged.csv --out {}/m", "cannot be read as .csv: .*Expected 2 columns"),
+    ("fit {}/ragged.csv --out {}/m", "line 3 of .*ragged.csv.: expected 2 cell.* got 1"),
     ("fit {}/twice.csv --out {}/m", r"\['a'\] more than once"),
     ("fit {}/table.npy --out {}/m --recipe vea", "there is no preset 'vea'; did you mean 'vae'"),
     ("fit {}/table.npy --out {}/m --recipe {}/bad.json", "is no JSON"),

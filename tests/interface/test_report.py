@@ -22,6 +22,7 @@ from sklearn.decomposition import PCA
 from isthmus import Autoencoder, interface, presets
 from isthmus.errors import DataError, RecipeError
 from isthmus.interface import plots, report, sections, study, subject
+from isthmus.interface.flattening import flattened
 from isthmus.interface.report import write_report
 from isthmus.training import History
 
@@ -292,17 +293,21 @@ def test_figures_of_images_are_those_of_their_pixels(pictured: dict[str, Autoenc
 
 
 def test_figures_of_a_table_are_in_standard_deviations(tabled: Autoencoder) -> None:
+    models, rows = flattened({"m": tabled}, table())
     x = table().to_numpy()
-    found = study.study("m", tabled, x)
-    wrong = (x - tabled.reconstruct(x)) / tabled.encoding_.scale
+    np.testing.assert_allclose(rows.values, x, rtol=1e-6)
+    found = study.study("m", models["m"], rows.values)
+    scale = np.array([column.scale for column in tabled.schema_.columns or ()])
+    wrong = (x - tabled.reconstruct(x)) / scale
     assert found.figures.mse == pytest.approx(np.square(wrong).mean(), rel=1e-4)
     np.testing.assert_allclose(found.errors, np.square(wrong).mean(1), rtol=1e-3)
     assert found.figures.psnr is None and found.kl is None
 
 
 def test_columns_that_share_a_cause_survive_and_lonely_ones_do_not(tabled: Autoencoder) -> None:
-    rows = subject.subject_of(tabled, table())
-    columns = sections.rebuilt(rows, [study.study("m", tabled, rows.values)])["columns"]
+    models, values = flattened({"m": tabled}, table())
+    rows = subject.subject_of(models["m"], values)
+    columns = sections.rebuilt(rows, [study.study("m", models["m"], rows.values)])["columns"]
     shares = {column["name"]: column["shares"][0] for column in columns}
     assert min(shares[name] for name in "abc") > 0.9
     assert shares["noise"] < 0.5 and columns[0]["name"] == "noise"
@@ -391,14 +396,15 @@ def test_samples_are_those_of_the_model(pictured: dict[str, Autoencoder]) -> Non
 def test_the_worst_rows_are_shown_with_what_was_expected(tabled: Autoencoder, tmp_path: Path) -> None:
     x = table()
     x.loc[41, "b"] += 500.0
-    rows = subject.subject_of(tabled, x, np.where(np.arange(80) == 41, "odd", "plain"))
-    section = sections.errors(rows, study.study("m", tabled, rows.values))
+    models, values = flattened({"m": tabled}, x)
+    rows = subject.subject_of(models["m"], values, np.where(np.arange(80) == 41, "odd", "plain"))
+    section = sections.errors(rows, study.study("m", models["m"], rows.values))
     worst = section["rows"][0]
     assert (worst["row"], worst["label"], worst["cells"][0]["name"]) == (41, "odd", "b")
     assert worst["cells"][0]["seen"] == pytest.approx(x.loc[41, "b"])
-    expected = tabled.reconstruct(x)[41, 1]
+    expected = tabled.reconstruct(x).loc[41, "b"]
     assert worst["cells"][0]["expected"] == pytest.approx(expected, rel=1e-5)
-    off = (x.loc[41, "b"] - expected) / tabled.encoding_.scale[1]
+    off = (x.loc[41, "b"] - expected) / (tabled.schema_.columns or ())[1].scale
     assert worst["cells"][0]["off"] == pytest.approx(off, rel=1e-4)
     assert section["highest"] == worst["error"] and section["classes"][0][0] == "odd"
     assert f"{off:+.2f}" in page({"m": tabled}, x, tmp_path).text

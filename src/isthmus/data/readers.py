@@ -132,7 +132,10 @@ def array_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)
     if version not in readers:
         raise ValueError(f"its version {version} is not one of {sorted(readers)}")
-    shape, fortran, dtype = readers[version](stream)
+    with warnings.catch_warnings():
+        # numpy says of a file from Python 2 that it takes longer.
+        warnings.simplefilter("ignore", UserWarning)
+        shape, fortran, dtype = readers[version](stream)
     if any(size < 0 for size in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, fortran, dtype
@@ -216,12 +219,13 @@ def _sparse(parts: dict[str, Any], file: Path) -> Any:
 
 
 # The idx format of MNIST: two zero bytes, the type, the number of axes, the sizes, all big-endian.
+_MOST_AXES = 8
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def _read_idx(stream: Any, file: Path, key: str) -> Any:
     zeros, code, axes = struct.unpack(">HBB", stream.read(4))
-    if zeros != 0 or code not in _IDX_TYPES or not axes:
+    if zeros != 0 or code not in _IDX_TYPES or not 1 <= axes <= _MOST_AXES:
         raise DataError(f"the file {str(file)!r} is no idx file: its first bytes are {zeros:04x} {code:02x} {axes:02x}")
     shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
     dtype = np.dtype(_IDX_TYPES[code])

@@ -200,11 +200,9 @@ def read_json_lines(stream: Any, file: Any) -> pa.Table:
     from pyarrow import json as arrow
 
     _check_lines(stream, file)
-    stream.seek(3 if stream.read(3) == b"\xef\xbb\xbf" else 0)
-    start = stream.tell()
+    stream.seek(0)
     try:
-        options = arrow.ReadOptions(block_size=_BLOCK)
-        table = arrow.read_json(_Kept(_From(stream, start)), options)
+        table = arrow.read_json(_Kept(stream), arrow.ReadOptions(block_size=_BLOCK))
         table.validate(full=True)
         names = table.column_names
     except UnicodeDecodeError:
@@ -218,22 +216,6 @@ def read_json_lines(stream: Any, file: Any) -> pa.Table:
     return table
 
 
-class _From:
-    """A stream from some place on."""
-
-    def __init__(self, stream: Any, start: int) -> None:
-        self._stream, self._start = stream, start
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        return int(self._stream.seek(place + self._start if whence == 0 else place, whence)) - self._start
-
-    def tell(self) -> int:
-        return int(self._stream.tell()) - self._start
-
-    def read(self, size: int = -1) -> bytes:
-        return bytes(self._stream.read(size))
-
-
 def _check_lines(stream: Any, file: Any) -> None:
     """Refuse lines that are not whole, or nested too deeply, before a parser without bounds sees them."""
     stream.seek(0)
@@ -244,7 +226,7 @@ def _check_lines(stream: Any, file: Any) -> None:
             continue
         where = f"line {number} of {str(file)!r}: "
         if not line.lstrip().startswith(b"{"):
-            got = f"{line.strip()[:40].decode('utf-8', 'replace')!r}"
+            got = ascii(line.strip()[:40].decode("utf-8", "replace"))
             raise DataError(where + explain("a JSON object on each line", got, "jq -c '.[]' where it is one array"))
         depth = 0
         for found in _BRACKETS.finditer(_STRING.sub(b"", line)):
@@ -272,7 +254,7 @@ def _refuse_wrong_object(stream: Any, file: Any) -> None:
         except (ValueError, RecursionError) as error:
             raise DataError(where + explain("a JSON object on each line", str(error), "mending that line")) from None
         if not isinstance(pairs, _Pairs):
-            raise DataError(where + explain("a JSON object on each line", repr(text[:40]), "mending that line"))
+            raise DataError(where + explain("a JSON object on each line", ascii(text[:40]), "mending that line"))
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
