@@ -182,7 +182,7 @@ def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) 
 
 
 def test_a_nan_that_signals_is_looked_at_without_a_warning() -> None:
-    values = np.array([[0x7FA00000, 0x3F800000]] * 8, np.uint32).view(np.float32)
+    values = np.array([[0x7FA00000, 0x40000000]] * 8, np.uint32).view(np.float32)
     assert Schema.of(values).whole
 
 
