@@ -341,7 +341,8 @@ def _all_zero_or_one(array: np.ndarray) -> bool:
 
 
 def _all_whole(array: np.ndarray) -> bool:
-    return bool(((array == np.floor(array)) | (array != array)).all())
+    with np.errstate(invalid="ignore"):  # of a NaN that signals, as damage makes them
+        return bool(((array == np.floor(array)) | (array != array)).all())
 
 
 @dataclass(frozen=True, slots=True)

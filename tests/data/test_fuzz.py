@@ -21,6 +21,7 @@ from isthmus.data.readers import load_file
 from isthmus.data.streams import NpyRows
 from isthmus.errors import DataError
 from isthmus.preparation import prepare
+from isthmus.schema import Schema
 from tools import fuzz_readers
 from tools.fuzz_damage import damaged
 from tools.fuzz_files import MAKERS, Case
@@ -182,6 +183,11 @@ def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) 
     (tmp_path / "x.npy").write_bytes(stream.getvalue().replace(b"(2, 3), }  ", b"(2L, 3L), }"))
     np.testing.assert_array_equal(load_file(tmp_path / "x.npy"), values)
     assert NpyRows(tmp_path / "x.npy").shape == (2, 3)
+
+
+def test_a_nan_that_signals_is_looked_at_without_a_warning() -> None:
+    values = np.array([[0x7FA00000, 0x40000000]] * 8, np.uint32).view(np.float32)
+    assert Schema.of(values).whole
 
 
 def test_an_idx_file_of_many_axes_is_refused_in_few_words(tmp_path: Path) -> None:
