@@ -155,9 +155,10 @@ def test_streamed_arrays_are_scaled_as_those_in_memory(tmp_path: Path, kind: str
     np.save(tmp_path / "x.npy", x)
     kept = np.sort(rng.permutation(900)[:800])
     monkeypatch.setattr("isthmus.data.survey._ROWS", 128)
-    whole = survey(open_source(tmp_path / "x.npy"), kept)
+    held = np.setdiff1d(np.arange(900), kept)
+    whole = survey(open_source(tmp_path / "x.npy"), held)
     monkeypatch.setattr(isthmus.data.opening, "LARGEST_WHOLE", 0)
-    streamed = survey(open_source(tmp_path / "x.npy"), kept)
+    streamed = survey(open_source(tmp_path / "x.npy"), held)
     of_kept = Schema.of(x[kept])
     assert (streamed.schema.low, streamed.schema.high, streamed.schema.whole) == (
         of_kept.low,
@@ -165,7 +166,7 @@ def test_streamed_arrays_are_scaled_as_those_in_memory(tmp_path: Path, kind: str
         of_kept.whole,
     )
     assert streamed.schema.dtype == whole.schema.dtype and streamed.schema.shape == (5,)
-    np.testing.assert_array_equal(streamed.held, x[np.setdiff1d(np.arange(900), kept)])
+    np.testing.assert_array_equal(streamed.held, x[held])
     for name, fit in (("standard", Standard.fit), ("unit", Unit.fit)):
         found, _ = streamed.encoding(name)
         np.testing.assert_allclose(found.forward(x), fit(x[kept], of_kept).forward(x), rtol=1e-5, atol=1e-5)

@@ -16,14 +16,15 @@ from isthmus.data.loader import Feed, Loader, split, take
 from isthmus.data.memory import TableRows
 from isthmus.data.opening import frame_name, open_source
 from isthmus.data.preprocess import Encoding
-from isthmus.data.reading import Reading, fit_in_memory
-from isthmus.data.source import Array, Numbers
+from isthmus.data.reading import NONE, Reading, fit_in_memory
+from isthmus.data.source import Array, Numbers, Source
 from isthmus.data.sources import as_rows
 from isthmus.data.stream_loader import StreamLoader
 from isthmus.data.survey import survey
 from isthmus.errors import DataError, explain
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
+from isthmus.seeds import derive
 from isthmus.training import runtime
 
 # Of rows that are read anew in every epoch so many, and so many numbers, are held out at most: these lie in memory.
@@ -83,32 +84,42 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
     told, width, labels = _condition(condition, len(source))
     settings = recipe.training
     device = runtime.choose_device(settings.device)
-    fraction = settings.validation_fraction
-    if not fit_in_memory(source, source.width):
-        most = min(_MOST_HELD, _MOST_HELD_VALUES // source.width)
-        fraction = min(fraction, max(1, most) / len(source))
-    kept, held = (rows.numpy() for rows in split(len(source), fraction, settings.seed))
-    found = survey(source, kept)
+    held = _held_out(source, settings.validation_fraction, settings.seed)
+    found = survey(source, held)
     schema = dataclasses.replace(found.schema, condition_dim=width, condition_labels=labels)
-    recipe = recipe.resolve(schema, len(kept))
+    recipe = recipe.resolve(schema, len(source) - len(held))
     encoding, fitted = found.encoding(recipe.preprocessing)
     # A table remembers the library of its frame, for what is decoded from codes alone.
     frame = {"frame": frame_name(source.like)} if isinstance(source, TableRows) and source.like is not None else {}
     told_of = {**source.reading, **(fitted.reading or {}), **frame}
     schema = dataclasses.replace(schema, columns=fitted.columns, reading=told_of or None)
     reading = Reading(source, schema, encoding, told, recipe.missing == "mask")
-    data, validation = _feeds(reading, kept, held, found.held, int(recipe.training.batch_size), settings.seed, device)
+    data, validation = _feeds(reading, held, found.held, int(recipe.training.batch_size), settings.seed, device)
     return Prepared(recipe, schema, encoding, data, validation, reading)
 
 
+def _held_out(source: Source, fraction: float, seed: int) -> Numbers:
+    """Return the numbers of the rows that are held out, in order: of many rows, few enough to lie in memory."""
+    rows = len(source)
+    if fit_in_memory(source, source.width):
+        return split(rows, fraction, seed)[1].numpy()
+    most = max(1, min(_MOST_HELD, _MOST_HELD_VALUES // source.width, round(rows * fraction)))
+    if not fraction or rows < 4:
+        return NONE
+    # Drawn without an order of all rows, which would take more memory than the training.
+    generator = np.random.default_rng(derive(seed, "split"))
+    return np.sort(generator.choice(rows, min(most, rows - 2), replace=False, shuffle=False))
+
+
 def _feeds(
-    reading: Reading, kept: Numbers, held: Numbers, block: Any, batch_size: int, seed: int, device: torch.device
+    reading: Reading, held: Numbers, block: Any, batch_size: int, seed: int, device: torch.device
 ) -> tuple[Feed, Batch | None]:
     told = None if reading.told is None else reading.told[held]
     validation = None
     if len(held):
         validation = (reading.whole(held) if block is None else reading.batch(block, told, held)).to(device)
     if reading.fits:
+        kept = np.delete(np.arange(len(reading)), held)
         return Loader(reading.whole(kept).to(device), batch_size, seed), validation
     return StreamLoader(reading, held, batch_size, seed, device), validation
 

@@ -624,3 +624,12 @@ def test_an_empty_file_and_one_that_may_not_be_read(tmp_path: Path) -> None:
         read(put(tmp_path, "x.npy", b"", zipped=True))
     with pytest.raises(DataError, match="Not a gzipped file"):
         read(put(tmp_path, "x.npy.gz", VALID["x.npy"]))
+
+
+def test_columns_that_nobody_named_are_numbered(tmp_path: Path) -> None:
+    """Programs write 0,1,2 for such; any other first line of numbers is a row."""
+    (tmp_path / "numbered.csv").write_text("0,1,2\n5,6,7\n8,9,10\n")
+    (tmp_path / "rows.csv").write_text("0,1,3\n5,6,7\n")
+    (tmp_path / "one.csv").write_text("0\n1\n")
+    assert load_file(tmp_path / "numbered.csv").to_pydict() == {"0": [5, 8], "1": [6, 9], "2": [7, 10]}
+    assert load_file(tmp_path / "rows.csv").num_rows == 2 and load_file(tmp_path / "one.csv").num_rows == 2

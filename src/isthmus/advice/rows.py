@@ -50,12 +50,12 @@ def _is_plain(source: Any) -> bool:
     """Whether all columns of a table are numbers without holes, of which nothing else was said."""
     if source.stated.kinds or source.stated.scales:
         return False
-    columns = survey(source, np.arange(len(source))).schema.columns or ()
+    columns = survey(source).schema.columns or ()
     return all(column.kind in ("numeric", "binary") and not column.missing for column in columns)
 
 
 def _encoded(source: Source) -> tuple[Array, Schema]:
-    encoding, schema = survey(source, np.arange(len(source))).encoding("columns")
+    encoding, schema = survey(source).encoding("columns")
     rows = encoding.forward(_taken(source))
     # Zero is the mean of a number, and what the network sees of a value that is missing.
     rows = np.nan_to_num(rows, copy=False)

@@ -18,6 +18,7 @@ from isthmus.data.sources import check_finite
 from isthmus.data.tables import TableEncoding
 from isthmus.schema import Batch, Schema
 
+NONE: Numbers = np.empty(0, np.int64)
 # Rows that are read at a time, if a row is small.
 _ROWS = 1 << 14
 _VALUES = 1 << 22
@@ -107,24 +108,33 @@ class Reading:
             for start in range(0, len(rows), size):
                 yield self.source.take(rows[start : start + size])
         else:
-            for block, _ in divided(self.source, rows, size):
+            for _, _, block in divided(self.source, rows, size):
                 if block.shape[0]:
                     yield block
 
 
-def divided(source: Source, kept: Numbers, size: int) -> Iterator[tuple[Any, Any]]:
-    """Yield the rows of a source block by block, each block in two: the rows that are kept, and the others."""
+def divided(source: Source, out: Numbers, size: int) -> Iterator[tuple[Numbers, Any, Any]]:
+    """Yield the rows of a source block by block, each block in two.
+
+    Args:
+        source: all rows.
+        out: numbers of some rows, in order.
+        size: rows of a block.
+
+    Yields:
+        The numbers of the rows that are not `out`, these rows, and those that are.
+    """
     first = 0
     for block in source.blocks(size):
-        rows = block.shape[0]
-        start, stop = np.searchsorted(kept, [first, first + rows])
-        if stop - start == rows:
-            yield block, block[:0]
+        numbers = np.arange(first, first + block.shape[0])
+        start, stop = np.searchsorted(out, [first, first + block.shape[0]])
+        if start == stop:
+            yield numbers, block, block[:0]
         else:
-            inside = np.zeros(rows, bool)
-            inside[kept[start:stop] - first] = True
-            yield select(block, inside), select(block, ~inside)
-        first += rows
+            others = np.ones(len(numbers), bool)
+            others[out[start:stop] - first] = False
+            yield numbers[others], select(block, others), select(block, ~others)
+        first += len(numbers)
 
 
 def select(block: Any, rows: Array) -> Any:

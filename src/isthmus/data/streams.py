@@ -212,6 +212,7 @@ class DatasetRows(Source):
         """Yield the rows of a piece as the format's reader gives them."""
         if piece.batch is not None:
             batch = self._reader(piece.fragment.path).get_batch(piece.batch)
+            batch.validate(full=True)  # before anything reads at the places that it states
             # Its columns may be other than those of the first file.
             table = pa.Table.from_batches([batch]).select(self.schema.names).cast(self.schema)
             yield from table.to_batches(max_chunksize=_CHUNK)

@@ -14,7 +14,7 @@ from isthmus.data.columns import Statistics, check_stated
 from isthmus.data.memory import ArrayRows
 from isthmus.data.preprocess import SCALINGS, Encoding, Standard, from_state
 from isthmus.data.ratings import Densify, SparseRows, Summary
-from isthmus.data.reading import divided
+from isthmus.data.reading import NONE, divided
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.data.tables import TableEncoding
 from isthmus.data.text import OneHotTokens, TextLines
@@ -42,12 +42,12 @@ class Survey(ABC):
         """Return the fitted encoding, and the schema with all that it fitted."""
 
 
-def survey(source: Source, kept: Numbers) -> Survey:
+def survey(source: Source, held: Numbers = NONE) -> Survey:
     """Look at the training rows once.
 
     Args:
         source: all rows.
-        kept: numbers of the training rows, in order.
+        held: numbers of the rows that are held out, in order; all others are training rows.
 
     Raises:
         DataError: for rows that cannot be used.
@@ -59,29 +59,29 @@ def survey(source: Source, kept: Numbers) -> Survey:
             got = f"{source.kind} rows"
             raise DataError("--column: " + explain("a table with columns", got, "leaving it out"))
         check_stated(names, stated.kinds, stated.scales)
-    return SURVEYS[source.kind](source, kept)
+    return SURVEYS[source.kind](source, held)
 
 
 class ArraySurvey(Survey):
     """Of an array in memory: the range is that of all rows, the scaling of the training rows."""
 
-    def __init__(self, source: ArrayRows, kept: Numbers) -> None:
-        self.values, self.kept = source.values, kept
+    def __init__(self, source: ArrayRows, held: Numbers) -> None:
+        self.values, self.out = source.values, held
         reading = dict(source.reading) or None
         self.schema = replace(Schema.of(source.values, source.names), kind=source.kind, reading=reading)
 
     def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
-        rows = self.values if len(self.kept) == len(self.values) else self.values[self.kept]
+        rows = np.delete(self.values, self.out, 0) if len(self.out) else self.values
         return SCALINGS[preprocessing].fit(rows, self.schema), self.schema
 
 
 class StreamedSurvey(Survey):
     """Of arrays that are read block by block: extremes and moments of the training rows, in one pass."""
 
-    def __init__(self, source: Source, kept: Numbers) -> None:
-        self.source, self.kept, self.seen = source, kept, 0
+    def __init__(self, source: Source, held: Numbers) -> None:
+        self.source, self.out, self.seen = source, held, 0
         parts = []
-        for block, out in divided(source, kept, _ROWS):
+        for _, block, out in divided(source, held, _ROWS):
             if len(out):
                 parts.append(out)
             if len(block):
@@ -120,7 +120,7 @@ class StreamedSurvey(Survey):
 
     def _measured(self) -> Moments:
         moments = Moments()
-        for block, _ in divided(self.source, self.kept, _ROWS):
+        for _, block, _ in divided(self.source, self.out, _ROWS):
             moments.update(block)
         return moments
 
@@ -173,14 +173,13 @@ def _finite(mean: Array, deviation: Array) -> tuple[Array, Array]:
 class TableSurvey(Survey):
     """Of a table: what each column is, told from the training rows."""
 
-    def __init__(self, source: Any, kept: Numbers) -> None:
+    def __init__(self, source: Any, held: Numbers) -> None:
         self.stated = source.stated
         self.statistics = Statistics(source.schema, source.stated.kinds)
-        parts, done = [], 0
-        for block, out in divided(source, kept, _ROWS):
-            self.statistics.update(block, kept[done : done + len(block)])
+        parts = []
+        for numbers, block, out in divided(source, held, _ROWS):
+            self.statistics.update(block, numbers)
             self.statistics.leave_out(out)
-            done += len(block)
             if len(out) and not source.in_memory:
                 parts.append(out)
         self.held = pa.concat_tables(parts) if parts else None
@@ -193,15 +192,15 @@ class TableSurvey(Survey):
         return TableEncoding(schema), schema
 
 
-def _arrays(source: Any, kept: Numbers) -> Survey:
+def _arrays(source: Any, held: Numbers) -> Survey:
     whole = isinstance(source, ArrayRows) and source.kind != "series"
-    return ArraySurvey(source, kept) if whole else StreamedSurvey(source, kept)
+    return ArraySurvey(source, held) if whole else StreamedSurvey(source, held)
 
 
 class TokenSurvey(Survey):
     """Of text: the vocabulary says all."""
 
-    def __init__(self, source: TextLines, kept: Numbers) -> None:
+    def __init__(self, source: TextLines, held: Numbers) -> None:
         self.vocabulary = source.vocabulary
         shape = (source.vocabulary.length,)
         self.schema = Schema("tokens", shape, "int32", 0.0, 1.0, binary=True, whole=True, reading=dict(source.reading))
@@ -213,9 +212,9 @@ class TokenSurvey(Survey):
 class RatingSurvey(Survey):
     """Of ratings: their range, told from the entries of the training rows."""
 
-    def __init__(self, source: SparseRows, kept: Numbers) -> None:
-        self.summary = Summary.of([source.take(kept)])
-        self.fitted = Densify.fit(source.take(kept))
+    def __init__(self, source: SparseRows, held: Numbers) -> None:
+        rows = source.take(np.delete(np.arange(len(source)), held))
+        self.summary, self.fitted = Summary.of([rows]), Densify.fit(rows)
         low, high = min(0.0, self.summary.low), max(0.0, self.summary.high)
         dtype = str(source.matrix.dtype)
         shape = (source.matrix.shape[1],)

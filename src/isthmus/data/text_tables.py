@@ -37,10 +37,12 @@ def read_delimited(stream: Any, file: Any, delimiter: str) -> pa.Table:
     _check_first_line(first, file, delimiter)
     head = first.decode("utf-8-sig", errors="replace").strip("\r\n ").split(delimiter)
     numbers = [_is_number(cell) for cell in head]
-    # A first line of numbers, with holes or without, is a row and not the columns' names.
+    # A first line of numbers, with holes or without, is a row and not the columns' names; but 0,1,2,... is what
+    # programs write for columns that nobody named.
     nameless = any(numbers) and all(
         number or cell.strip().strip('"').lower() in _HOLES for number, cell in zip(numbers, head, strict=True)
     )
+    nameless = nameless and (len(head) < 2 or [cell.strip('"') for cell in head] != [*map(str, range(len(head)))])
     parsing = arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     reading = arrow.ReadOptions(autogenerate_column_names=nameless, block_size=_BLOCK)
     stream.seek(0)

@@ -96,7 +96,7 @@ def inspect_data(path: str, asked: Asked, *, as_json: bool) -> None:
 
 
 def _schema(source: Source) -> Schema:
-    schema = survey(source, np.arange(len(source))).schema
+    schema = survey(source).schema
     names = getattr(source, "names", None)
     return schema if names is None or source.kind != "vector" else replace(schema, names=names)
 
