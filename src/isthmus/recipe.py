@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from isthmus.automatic import (
+    AUTOMATIC,
+    PREPROCESSING,
+    check_preprocessing,
+    is_unit,
+    likelihood_for,
+    preprocessing_for,
+)
 from isthmus.codec import AXES, assign, check_fields, check_mapping, decode_objective, decode_part, encode
 from isthmus.codes import CodeSpec, Deterministic
 from isthmus.composition import Composition
 from isthmus.corruptions import Corruption
-from isthmus.data.columns import SCALES
-from isthmus.data.preprocess import SCALINGS
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.files import readable_json
 from isthmus.networks import Dense, NetworkSpec, Widths
@@ -23,15 +29,15 @@ from isthmus.objectives import (
     BinaryCrossEntropy,
     LikelihoodSpec,
     Mixed,
-    Normal,
     Objective,
     OneHot,
     Shapes,
-    SquaredError,
 )
 from isthmus.schema import Schema
 
 FORMAT = 1
+# Enough steps for a small network to converge; measured on tables and on images of 28 x 28.
+_STEPS_WANTED = 5000
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,19 @@ class Training:
         check_choice("training.compile", self.compile, [False, True])
         check_integer("training.seed", self.seed, 0)
         check_number("training.checkpoint_seconds", self.checkpoint_seconds, 0.0)
+
+    def resolve(self, rows: int) -> Training:
+        """Return the settings with batch size and epochs answered for so many rows."""
+        if self.batch_size != "auto" and self.batch_size > rows:
+            raise RecipeError(
+                "training.batch_size: "
+                + explain(f"at most the {rows} training rows", str(self.batch_size), 'a smaller one, or "auto"')
+            )
+        batch_size = min(256, rows) if self.batch_size == "auto" else self.batch_size
+        epochs = self.epochs
+        if epochs == "auto":
+            epochs = min(300, max(3, round(_STEPS_WANTED / -(-rows // batch_size))))
+        return dataclasses.replace(self, batch_size=batch_size, epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -215,8 +234,8 @@ class Recipe:
             )
         preprocessing = self.preprocessing
         if preprocessing == "auto":
-            preprocessing = _auto_preprocessing(self.objective.likelihood, schema)
-        _check_preprocessing(preprocessing, schema)
+            preprocessing = preprocessing_for(self.objective.likelihood, schema)
+        check_preprocessing(preprocessing, schema)
         code = self.code.resolve(schema.row, rows)
         network = self.network.resolve(schema.row, rows)
         likelihood = self._fitting_likelihood(schema, preprocessing)
@@ -228,7 +247,7 @@ class Recipe:
             objective=dataclasses.replace(self.objective, likelihood=likelihood),
             preprocessing=preprocessing,
             missing=("mask" if schema.holes else "refuse") if self.missing == "auto" else self.missing,
-            training=_resolve_training(self.training, rows),
+            training=self.training.resolve(rows),
         )
         resolved._check_misfits(schema)
         _check_batches(resolved, rows)
@@ -236,9 +255,9 @@ class Recipe:
 
     def _fitting_likelihood(self, schema: Schema, preprocessing: str) -> LikelihoodSpec:
         """Return the likelihood with every "auto" answered; that of a table has a part for each kind of column."""
-        if self.objective.likelihood in _AUTOMATIC and schema.kind == "tokens":
+        if self.objective.likelihood in AUTOMATIC and schema.kind == "tokens":
             return OneHot().resolve(schema)
-        given = _resolve_likelihood(self.objective.likelihood, unit=_is_unit(preprocessing, schema)).resolve(schema)
+        given = likelihood_for(self.objective.likelihood, unit=is_unit(preprocessing, schema)).resolve(schema)
         numbers, bits, choices = schema.groups
         whole = isinstance(given, Mixed) or not (bits or choices) or (preprocessing == "unit" and not choices)
         if whole or numbers:
@@ -385,64 +404,6 @@ class Recipe:
         """Return a hash of everything that decides the trained weights."""
         text = json.dumps(self.replace({"training.checkpoint_seconds": 0}).to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-_AUTOMATIC = ("auto_error", "auto_density")
-
-
-def _resolve_likelihood(likelihood: LikelihoodSpec | str, *, unit: bool) -> LikelihoodSpec:
-    if likelihood == "auto_density":
-        return BinaryCrossEntropy() if unit else Normal()
-    if likelihood == "auto_error":
-        likelihood = SquaredError()
-    if isinstance(likelihood, SquaredError) and likelihood.output == "auto":
-        return SquaredError("sigmoid" if unit else "linear")
-    return likelihood  # type: ignore[return-value]
-
-
-def _is_unit(preprocessing: str, schema: Schema) -> bool:
-    return preprocessing == "unit" or (preprocessing == "none" and schema.low >= 0 and schema.high <= 1)
-
-
-def _auto_preprocessing(likelihood: LikelihoodSpec | str, schema: Schema) -> str:
-    if isinstance(likelihood, LikelihoodSpec) and likelihood.domain.raw:
-        return "none"
-    if schema.kind in _OWN_ENCODING:
-        return _OWN_ENCODING[schema.kind]
-    if schema.in_unit_interval:
-        return "unit"
-    return "columns" if schema.columns is not None else "standard"
-
-
-# Rows that are encoded in a way of their own.
-_OWN_ENCODING = {"tokens": "one_hot", "ratings": "largest"}
-_OF_TABLES = [scale for scale in ("columns", *SCALES) if scale not in SCALINGS]
-PREPROCESSING = ["auto", *SCALINGS, *_OF_TABLES, *_OWN_ENCODING.values()]
-
-
-def _check_preprocessing(preprocessing: str, schema: Schema) -> None:
-    own = _OWN_ENCODING.get(schema.kind)
-    legal = [own] if own else [*SCALINGS, *_OF_TABLES] if schema.columns is not None else list(SCALINGS)
-    if preprocessing not in legal:
-        expected = f"one of {', '.join(legal)} for {schema.kind} rows"
-        raise RecipeError("preprocessing: " + explain(expected, repr(preprocessing), "auto"))
-
-
-# Enough steps for a small network to converge; measured on tables and on images of 28 x 28.
-_STEPS_WANTED = 5000
-
-
-def _resolve_training(training: Training, rows: int) -> Training:
-    if training.batch_size != "auto" and training.batch_size > rows:
-        raise RecipeError(
-            "training.batch_size: "
-            + explain(f"at most the {rows} training rows", str(training.batch_size), 'a smaller one, or "auto"')
-        )
-    batch_size = min(256, rows) if training.batch_size == "auto" else training.batch_size
-    epochs = training.epochs
-    if epochs == "auto":
-        epochs = min(300, max(3, round(_STEPS_WANTED / -(-rows // batch_size))))
-    return dataclasses.replace(training, batch_size=batch_size, epochs=epochs)
 
 
 def _check_batches(recipe: Recipe, rows: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,16 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.conditions import as_condition
-from isthmus.data.columns import missing_in
 from isthmus.data.frames import like_frame
-from isthmus.data.memory import ArrayRows, TableRows
-from isthmus.data.opening import frame_name, open_source
+from isthmus.data.memory import ArrayRows
+from isthmus.data.opening import open_source
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import Reading
 from isthmus.data.sources import as_rows
-from isthmus.data.tables import check_table, filled_in, type_of
-from isthmus.data.windows import SeriesWindows, StepAverage, to_long
-from isthmus.data.writing import Texts, Writer, texts_of
+from isthmus.data.tables import check_table, filled_in
+from isthmus.data.windows import SeriesWindows
+from isthmus.data.writing import texts_of
+from isthmus.delivery import along, deliver, joined, types_given
 from isthmus.errors import DataError, RecipeError, check_integer, explain
 from isthmus.inference import Doubles, Floats, Inference
 from isthmus.metrics.health import Health
@@ -62,7 +61,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         inference, reading = self._inference(), self.reading(X, condition)
         names = [f"latent{index}" for index in range(inference.width)]
-        return _deliver((inference.codes(batch) for batch in reading.batches()), len(reading), out, names)
+        return deliver((inference.codes(batch) for batch in reading.batches()), len(reading), out, names)
 
     def inverse_transform(self, X: Any, *, condition: Any = None) -> Any:
         """Return the expected rows `(rows, *shape)`, in the units of the training data, for codes.
@@ -94,11 +93,11 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             DataError: for rows unlike the training rows.
         """
         inference, reading = self._inference(), self.reading(X, condition)
-        types = _types(reading)
+        types = types_given(reading)
         blocks = (inference.reconstruct(batch, types) for batch in reading.batches())
         if isinstance(reading.source, SeriesWindows):
-            return _along(reading.source, blocks, out)
-        return _deliver(blocks, len(reading), out, self.schema_.names, reading, texts=texts_of(self.schema_))
+            return along(reading.source, blocks, out)
+        return deliver(blocks, len(reading), out, self.schema_.names, reading, texts=texts_of(self.schema_))
 
     def impute(self, X: Any, *, condition: Any = None, samples: int = 64, out: str | Path | None = None) -> Any:
         """Return the rows with their missing values filled in, and all others as they are.
@@ -115,11 +114,11 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         samples = _count("samples", samples)
         inference, reading = self._inference(), self.reading(X, condition)
-        types = _types(reading)
+        types = types_given(reading)
         blocks = (filled_in(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
         if isinstance(reading.source, SeriesWindows):
-            return _along(reading.source, blocks, out)
-        return _deliver(blocks, len(reading), out, self.schema_.names, reading)
+            return along(reading.source, blocks, out)
+        return deliver(blocks, len(reading), out, self.schema_.names, reading)
 
     def score_samples(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
         """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
@@ -134,7 +133,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         inference, reading = self._inference(), self.reading(X, condition)
         blocks = (inference.scores(batch) for batch in reading.batches())
-        return _deliver(blocks, len(reading), out, ["score"])
+        return deliver(blocks, len(reading), out, ["score"])
 
     def score_columns(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
         """Return what each column of a table costs, in nats: a frame of the columns of X, float64, higher is stranger.
@@ -149,7 +148,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         inference, reading = self._inference(), self.reading(X, condition)
         blocks = (self._by_column(inference.column_costs(batch)) for batch in reading.batches())
-        return _deliver(blocks, len(reading), out, self.schema_.names, reading, floats=True)
+        return deliver(blocks, len(reading), out, self.schema_.names, reading, floats=True)
 
     def _by_column(self, costs: Doubles) -> Any:
         if self.schema_.columns is None:
@@ -177,8 +176,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise RecipeError(explain("a model of series", got, "score_samples, or fit with rows=series:LENGTH"))
         blocks = (-inference.step_costs(batch) for batch in reading.batches())
         if isinstance(reading.source, SeriesWindows):
-            return _along(reading.source, blocks, out, name="score")
-        return _deliver(blocks, len(reading), out, None)
+            return along(reading.source, blocks, out, name="score")
+        return deliver(blocks, len(reading), out, None)
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None) -> float:
         """Return the mean of `score_samples`, which `GridSearchCV` maximises."""
@@ -280,7 +279,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         inference = self._inference()
         reading = self.reading(X, condition)
         generator = torch.Generator().manual_seed(derive(seed_of(random_state), "walk"))
-        walk = [_joined(list(reading.source.blocks(len(reading)))).astype(self.schema_.float_dtype)]
+        walk = [joined(list(reading.source.blocks(len(reading)))).astype(self.schema_.float_dtype)]
         for _ in range(_count("steps", steps)):
             seen = self._corrupted(reading.batch(walk[-1], reading.told), generator)
             walk.append(inference.reconstruct(reading.batch(seen, reading.told)))
@@ -338,7 +337,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         reading = self.reading(X, alone=True)
         generator = torch.Generator().manual_seed(derive(seed_of(random_state), "corruption"))
         blocks = (self._corrupted(batch, generator) for batch in reading.batches())
-        return _deliver(blocks, len(reading), None, None, reading)
+        return deliver(blocks, len(reading), None, None, reading)
 
     def _corrupted(self, batch: Batch, generator: torch.Generator) -> Any:
         if self.recipe_.corruption is None:
@@ -381,69 +380,6 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Return a block as the kind of frame that the model was fitted on."""
         reading = self.schema_.reading or {}
         return like_frame(block, reading.get("frame")) if isinstance(block, pa.Table) else block
-
-
-def _deliver(
-    blocks: Iterator[Any],
-    rows: int,
-    out: str | Path | None,
-    names: Any,
-    reading: Reading | None = None,
-    *,
-    floats: bool = False,
-    texts: Texts | None = None,
-) -> Any:
-    """Return blocks as one, like the frame that was given; or write them to a file and return its path."""
-    if out is not None:
-        with Writer(Path(out), rows, names, texts) as writer:
-            for block in blocks:
-                writer.write(block)
-        return Path(out)
-    whole = _joined(list(blocks))
-    like = reading.source.like if reading is not None and isinstance(reading.source, TableRows) else None
-    return like_frame(whole, like, types=not floats) if isinstance(whole, pa.Table) else whole
-
-
-def _along(source: SeriesWindows, blocks: Iterator[Any], out: str | Path | None, name: str | None = None) -> Any:
-    """Return values of windows as values of the series' steps, beside the columns of series and time."""
-    average, first = StepAverage(source, mask=name is not None), 0
-    for block in blocks:
-        average.add(first, block)
-        first += len(block)
-    values = average.result()
-    if out is None and isinstance(source.like, np.ndarray):
-        return values[0]
-    table = to_long(values, source, name or "value")
-    if out is not None:
-        return _deliver(iter([table]), table.num_rows, out, None)
-    return like_frame(table, None if source.like is None else frame_name(source.like))
-
-
-def _joined(blocks: list[Any]) -> Any:
-    if isinstance(blocks[0], pa.Table):
-        return pa.concat_tables(blocks, promote_options="permissive").combine_chunks()
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-
-
-def _types(reading: Reading) -> dict[str, Any] | None:
-    """Return the column types of a table that was given, which its reconstruction has, too."""
-    if reading.source.kind != "table":
-        return None
-    schema = reading.source.schema  # type: ignore[attr-defined]
-    types = dict(zip(schema.names, schema.types, strict=True))
-    # Texts of which none is there are numbers to some readers.
-    texts = {column.name: column.type for column in reading.schema.columns or () if column.kind == "categorical"}
-    return {
-        name: type_of(texts[name])
-        if name in texts and pa.types.is_floating(kind) and _none_seen(reading, name)
-        else kind
-        for name, kind in types.items()
-    }
-
-
-def _none_seen(reading: Reading, name: str) -> bool:
-    source = reading.source
-    return isinstance(source, TableRows) and missing_in(source.table[name]) == len(source)
 
 
 def _count(where: str, value: Any, minimum: int = 1) -> int:

@@ -1,0 +1,83 @@
+"""Results on their way out: blocks as one, of the kind that was given, or as a file that is written as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from isthmus.data.columns import missing_in
+from isthmus.data.frames import like_frame
+from isthmus.data.memory import TableRows
+from isthmus.data.opening import frame_name
+from isthmus.data.reading import Reading
+from isthmus.data.tables import type_of
+from isthmus.data.windows import SeriesWindows, StepAverage, to_long
+from isthmus.data.writing import Texts, Writer
+
+
+def deliver(
+    blocks: Iterator[Any],
+    rows: int,
+    out: str | Path | None,
+    names: Any,
+    reading: Reading | None = None,
+    *,
+    floats: bool = False,
+    texts: Texts | None = None,
+) -> Any:
+    """Return blocks as one, like the frame that was given; or write them to a file and return its path."""
+    if out is not None:
+        with Writer(Path(out), rows, names, texts) as writer:
+            for block in blocks:
+                writer.write(block)
+        return Path(out)
+    whole = joined(list(blocks))
+    like = reading.source.like if reading is not None and isinstance(reading.source, TableRows) else None
+    return like_frame(whole, like, types=not floats) if isinstance(whole, pa.Table) else whole
+
+
+def along(source: SeriesWindows, blocks: Iterator[Any], out: str | Path | None, name: str | None = None) -> Any:
+    """Return values of windows as values of the series' steps, beside the columns of series and time."""
+    average, first = StepAverage(source, mask=name is not None), 0
+    for block in blocks:
+        average.add(first, block)
+        first += len(block)
+    values = average.result()
+    if out is None and isinstance(source.like, np.ndarray):
+        return values[0]
+    table = to_long(values, source, name or "value")
+    if out is not None:
+        return deliver(iter([table]), table.num_rows, out, None)
+    return like_frame(table, None if source.like is None else frame_name(source.like))
+
+
+def joined(blocks: list[Any]) -> Any:
+    """Return blocks as one."""
+    if isinstance(blocks[0], pa.Table):
+        return pa.concat_tables(blocks, promote_options="permissive").combine_chunks()
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def types_given(reading: Reading) -> dict[str, Any] | None:
+    """Return the column types of a table that was given, which its reconstruction has, too."""
+    if reading.source.kind != "table":
+        return None
+    schema = reading.source.schema  # type: ignore[attr-defined]
+    types = dict(zip(schema.names, schema.types, strict=True))
+    # Texts of which none is there are numbers to some readers.
+    texts = {column.name: column.type for column in reading.schema.columns or () if column.kind == "categorical"}
+    return {
+        name: type_of(texts[name])
+        if name in texts and pa.types.is_floating(kind) and _none_seen(reading, name)
+        else kind
+        for name, kind in types.items()
+    }
+
+
+def _none_seen(reading: Reading, name: str) -> bool:
+    source = reading.source
+    return isinstance(source, TableRows) and missing_in(source.table[name]) == len(source)
