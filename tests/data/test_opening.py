@@ -20,7 +20,7 @@ from isthmus.data.opening import open_source
 from isthmus.errors import DataError, RecipeError
 from tests.helpers import small
 
-RECIPE = small(presets.autoencoder(latent_dim=2))
+RECIPE = small(presets.autoencoder(latent_dim=2)).replace({"training.batch_size": "auto"})
 X = np.random.default_rng(0).random((40, 6))
 
 
@@ -53,7 +53,7 @@ GIVEN: dict[str, tuple[Any, str, tuple[int, ...]]] = {
     "polars": (pl.DataFrame(X), "table", (40, 6)),
     "arrow": (pa.table({"a": [1, 2]}), "table", (2, 1)),
     "sparse": (scipy.sparse.csr_matrix(X), "ratings", (40, 6)),
-    "texts": (["one", "two"], "tokens", (2, 6)),
+    "texts": (["one", "two"], "tokens", (2, 4)),
 }
 FILES: dict[str, tuple[str, str | None, str, tuple[int, ...]]] = {
     "npy": ("x.npy", None, "vector", (40, 6)),
@@ -70,7 +70,7 @@ FILES: dict[str, tuple[str, str | None, str, tuple[int, ...]]] = {
     "words": ("lines.txt", "tokens:4,level=word", "tokens", (30, 4)),
     "smiles": ("mols.smi", None, "tokens", (30, 9)),
     "sparse": ("ratings.npz", None, "ratings", (30, 12)),
-    "files of series": ("*.series.csv", "series:10,time=t", "series", (18, 10, 1)),
+    "files of series": ("*.series.csv", "series:10,time=t", "series", (22, 10, 1)),
 }
 
 

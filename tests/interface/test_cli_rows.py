@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from isthmus import Autoencoder, load, presets, read, verbs
+from isthmus import Autoencoder, delivery, load, presets, read
 from tests.interface.conftest import Command
 
 ROWS = 120
@@ -232,7 +232,7 @@ def test_results_are_written_block_by_block(
     def refuse(blocks: list[Any]) -> Any:
         raise AssertionError("all blocks at once")
 
-    monkeypatch.setattr(verbs, "_joined", refuse)
+    monkeypatch.setattr(delivery, "joined", refuse)
     for verb in ("encode", "score"):
         result = isthmus(verb, place / "people", place / "people.parquet", "--out", tmp_path / f"{verb}{suffix}")
         assert result.status == 0, result.err

@@ -284,6 +284,8 @@ def _without(table: pa.Table, drop: _Drop) -> pa.Table:
 
 
 def _of_array(values: Any, spec: RowsSpec | None, like: Schema | None) -> Source:
+    if like is not None and like.kind in ("series", "image", "tokens") and tuple(values.shape[1:]) == like.shape:
+        return ArrayRows(values, kind=like.kind)  # rows of the model already, such as windows
     if spec is None:
         return ArrayRows(values)
     if spec.kind == "ratings":

@@ -18,6 +18,8 @@ from isthmus.schema import Column, Schema
 Array = np.ndarray[Any, np.dtype[Any]]
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
+# Columns that a message names.
+_SHOWN = 6
 # Rows that are encoded at a time, so that what is written stays in the processor's cache.
 _PART = 1 << 14
 
@@ -357,7 +359,8 @@ def check_table(schema: Schema, table: pa.Schema) -> None:
         parts = [f"{what} {names}" for what, names in (("missing", missing), ("unknown", extra)) if names]
         came = ", ".join(parts) or "the same columns in another order"
         advice = "X[list(model.schema_.names)]" if missing or not extra else "leaving them out (--drop)"
-        raise DataError(explain(f"the training columns {list(wanted)}", came, advice))
+        shown = [*wanted[:_SHOWN], *(["..."] if len(wanted) > _SHOWN else [])]
+        raise DataError(explain(f"the training columns {', '.join(shown)}", came, advice))
     for column in schema.columns or ():
         kind = table.field(column.name).type
         if pa.types.is_null(kind):

@@ -26,7 +26,9 @@ class TextLines(Source):
     Args:
         lines: a file, or a list of str, as for `read_lines`.
         vocabulary: of a model; without one, it is fitted on the lines.
-        level, most, length: for `Vocabulary.fit`.
+        level: of the tokens, for `Vocabulary.fit`.
+        most: of the tokens, for `Vocabulary.fit`.
+        length: steps of a row, for `Vocabulary.fit`.
         too_long: as for `Vocabulary.encode`.
 
     Attributes:
