@@ -18,11 +18,14 @@ from isthmus.data.tables import type_of
 from isthmus.data.windows import SeriesWindows, StepAverage, to_long
 from isthmus.data.writing import Texts, Writer
 
+# A file to write to, None for none, and whether it may be replaced.
+Out = tuple[str | Path | None, bool]
+
 
 def deliver(
     blocks: Iterator[Any],
     rows: int,
-    out: str | Path | None,
+    out: Out,
     names: Any,
     reading: Reading | None = None,
     *,
@@ -30,27 +33,28 @@ def deliver(
     texts: Texts | None = None,
 ) -> Any:
     """Return blocks as one, like the frame that was given; or write them to a file and return its path."""
-    if out is not None:
-        with Writer(Path(out), rows, names, texts) as writer:
+    path, overwrite = out
+    if path is not None:
+        with Writer(Path(path), rows, names, texts, overwrite=overwrite) as writer:
             for block in blocks:
                 writer.write(block)
-        return Path(out)
+        return Path(path)
     whole = joined(list(blocks))
     like = reading.source.like if reading is not None and isinstance(reading.source, TableRows) else None
     return like_frame(whole, like, types=not floats) if isinstance(whole, pa.Table) else whole
 
 
-def along(source: SeriesWindows, blocks: Iterator[Any], out: str | Path | None, name: str | None = None) -> Any:
+def along(source: SeriesWindows, blocks: Iterator[Any], out: Out, name: str | None = None) -> Any:
     """Return values of windows as values of the series' steps, beside the columns of series and time."""
     average, first = StepAverage(source, mask=name is not None), 0
     for block in blocks:
         average.add(first, block)
         first += len(block)
     values = average.result()
-    if out is None and isinstance(source.like, np.ndarray):
-        return values[0]
+    if isinstance(source.like, np.ndarray):
+        return deliver(iter(values), len(values[0]), out, name and [name])
     table = to_long(values, source, name or "value")
-    if out is not None:
+    if out[0] is not None:
         return deliver(iter([table]), table.num_rows, out, None)
     return like_frame(table, None if source.like is None else frame_name(source.like))
 

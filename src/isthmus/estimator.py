@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 
 from isthmus import artifact, presets
 from isthmus.composition import Composition
+from isthmus.data.loader import take
 from isthmus.data.preprocess import Encoding
 from isthmus.errors import CollapseWarning, RecipeError, explain, unknown_name
 from isthmus.metrics import advice
@@ -194,7 +195,7 @@ class Autoencoder(Verbs, BaseEstimator):
             self._begin(X, condition)
         reading = self.reading(X, condition)
         if not hasattr(self, "_increments"):
-            first = reading.whole(np.arange(min(len(reading), 2)))
+            first = take(next(iter(reading.batches())), slice(0, 2))
             self._increments = Increments(
                 self.composition_, self.recipe_.objective, self.recipe_.training, first.to(_device_of(self))
             )

@@ -14,13 +14,14 @@ import torch
 from isthmus.conditions import as_condition, labels_of
 from isthmus.data.loader import Feed, Loader, split, take
 from isthmus.data.memory import TableRows
-from isthmus.data.opening import frame_name, open_source
+from isthmus.data.opening import frame_name, open_source, warn_of
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import NONE, Reading, fit_in_memory
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.data.sources import as_rows
 from isthmus.data.stream_loader import StreamLoader
 from isthmus.data.survey import survey
+from isthmus.data.windows import SeriesWindows
 from isthmus.errors import DataError, explain
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
@@ -81,6 +82,7 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
         DataError: for data that cannot be used.
     """
     source = open_source(X, missing=recipe.missing == "mask")
+    warn_of(source, X)
     told, width, labels = _condition(condition, len(source))
     settings = recipe.training
     device = runtime.choose_device(settings.device)
@@ -101,6 +103,8 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
 def _held_out(source: Source, fraction: float, seed: int) -> Numbers:
     """Return the numbers of the rows that are held out, in order: of many rows, few enough to lie in memory."""
     rows = len(source)
+    if isinstance(source, SeriesWindows):
+        return source.held_out(fraction, seed)
     if fit_in_memory(source, source.width):
         return split(rows, fraction, seed)[1].numpy()
     most = max(1, min(_MOST_HELD, _MOST_HELD_VALUES // source.width, round(rows * fraction)))

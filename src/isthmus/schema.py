@@ -242,12 +242,12 @@ class Schema:
                     f"{hint}; try the columns that the model was trained on{_difference(self.names, names)}"
                 )
             raise DataError(explain(f"rows of shape {shape}{hint}", f"rows of shape {got}", "the training shape"))
-        self._check_units(array)
+        self.check_units(array)
         if self.names and names and names != self.names:
             what = _difference(self.names, names).strip(" ()") or "the same columns in another order"
             raise DataError(explain(f"the training columns {list(self.names)}", what, "X[model.schema_.names]"))
 
-    def _check_units(self, array: np.ndarray) -> None:
+    def check_units(self, array: np.ndarray) -> None:
         """Refuse pixels of 0 to 1 where the model knows 0 to 255, and the reverse: every score would be wrong."""
         pixels = self.dtype in ("uint8", "uint16")
         given = str(array.dtype)

@@ -12,13 +12,13 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.conditions import as_condition
+from isthmus.data.alike import check_alike
 from isthmus.data.frames import like_frame
-from isthmus.data.memory import ArrayRows
-from isthmus.data.opening import open_source
+from isthmus.data.opening import open_source, warn_of
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import Reading
 from isthmus.data.sources import as_rows
-from isthmus.data.tables import check_table, filled_in
+from isthmus.data.tables import filled_in
 from isthmus.data.windows import SeriesWindows
 from isthmus.data.writing import texts_of
 from isthmus.delivery import along, deliver, joined, types_given
@@ -31,6 +31,9 @@ from isthmus.seeds import derive
 
 # Rows on which `health` is measured; its mutual information takes time as their square.
 _HEALTH_ROWS = 5000
+
+
+File = str | Path | None
 
 
 class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -46,7 +49,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     encoding_: Encoding
     composition_: Any
 
-    def transform(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
+    def transform(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return the codes `(rows, latent_dim)`: the posterior mean of a variational model. Deterministic.
 
         Feature maps and sequences of latents are laid out flat, the latent axis first.
@@ -55,13 +58,14 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             X: rows, as in `fit`.
             condition: for a conditional model, as in `fit`.
             out: a file to write to, block by block.
+            overwrite: whether a file that is there may be replaced.
 
         Raises:
             DataError: for rows unlike the training rows.
         """
         inference, reading = self._inference(), self.reading(X, condition)
         names = [f"latent{index}" for index in range(inference.width)]
-        return deliver((inference.codes(batch) for batch in reading.batches()), len(reading), out, names)
+        return deliver((inference.codes(batch) for batch in reading.batches()), len(reading), (out, overwrite), names)
 
     def inverse_transform(self, X: Any, *, condition: Any = None) -> Any:
         """Return the expected rows `(rows, *shape)`, in the units of the training data, for codes.
@@ -79,7 +83,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise DataError(explain(expected, f"shape {codes.shape}", "model.transform(X)"))
         return self._given_back(inference.decode(codes, self._told(condition, len(codes))))
 
-    def reconstruct(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
+    def reconstruct(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return the rows as the model rebuilds them from their codes, in the units, columns and types of X.
 
         Series come back as series: each step is the mean over the windows that hold it.
@@ -88,6 +92,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             X: rows, as in `fit`.
             condition: for a conditional model, as in `fit`.
             out: a file to write to, block by block.
+            overwrite: whether a file that is there may be replaced.
 
         Raises:
             DataError: for rows unlike the training rows.
@@ -96,10 +101,20 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         types = types_given(reading)
         blocks = (inference.reconstruct(batch, types) for batch in reading.batches())
         if isinstance(reading.source, SeriesWindows):
-            return along(reading.source, blocks, out)
-        return deliver(blocks, len(reading), out, self.schema_.names, reading, texts=texts_of(self.schema_))
+            return along(reading.source, blocks, (out, overwrite))
+        return deliver(
+            blocks, len(reading), (out, overwrite), self.schema_.names, reading, texts=texts_of(self.schema_)
+        )
 
-    def impute(self, X: Any, *, condition: Any = None, samples: int = 64, out: str | Path | None = None) -> Any:
+    def impute(
+        self,
+        X: Any,
+        *,
+        condition: Any = None,
+        samples: int = 64,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> Any:
         """Return the rows with their missing values filled in, and all others as they are.
 
         A value is filled in by its expectation: for a variational model the average of ``E[x|z]`` over `samples` draws
@@ -117,10 +132,10 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         types = types_given(reading)
         blocks = (filled_in(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
         if isinstance(reading.source, SeriesWindows):
-            return along(reading.source, blocks, out)
-        return deliver(blocks, len(reading), out, self.schema_.names, reading)
+            return along(reading.source, blocks, (out, overwrite))
+        return deliver(blocks, len(reading), (out, overwrite), self.schema_.names, reading)
 
-    def score_samples(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
+    def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
 
         Scores compare between rows, and between models of one likelihood and one preprocessing. A row with a value
@@ -133,9 +148,9 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         inference, reading = self._inference(), self.reading(X, condition)
         blocks = (inference.scores(batch) for batch in reading.batches())
-        return deliver(blocks, len(reading), out, ["score"])
+        return deliver(blocks, len(reading), (out, overwrite), ["score"])
 
-    def score_columns(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
+    def score_columns(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return what each column of a table costs, in nats: a frame of the columns of X, float64, higher is stranger.
 
         ``-log p(x_j | z(x))`` with all constants, of the deterministic code; a missing value costs nothing. Each row's
@@ -145,17 +160,18 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             X: rows, as in `fit`; for rows that are no table, the result has their shape.
             condition: for a conditional model, as in `fit`.
             out: a file to write to, block by block.
+            overwrite: whether a file that is there may be replaced.
         """
         inference, reading = self._inference(), self.reading(X, condition)
         blocks = (self._by_column(inference.column_costs(batch)) for batch in reading.batches())
-        return deliver(blocks, len(reading), out, self.schema_.names, reading, floats=True)
+        return deliver(blocks, len(reading), (out, overwrite), self.schema_.names, reading, floats=True)
 
     def _by_column(self, costs: Doubles) -> Any:
         if self.schema_.columns is None:
             return costs.reshape(len(costs), *self.schema_.shape)
         return pa.table({name: pa.array(costs[:, place]) for place, name in enumerate(self.schema_.names or ())})
 
-    def score_steps(self, X: Any, *, condition: Any = None, out: str | Path | None = None) -> Any:
+    def score_steps(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return one score for each time step of series, in nats; higher is more typical.
 
         ``log p(x_t | z)``, summed over channels, of the deterministic code, averaged over the windows that hold the
@@ -165,6 +181,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             X: series, as in `fit`.
             condition: for a conditional model, as in `fit`.
             out: a file to write to.
+            overwrite: whether a file that is there may be replaced.
 
         Returns:
             For a table or frame its columns of series and time beside the score, a row for each of its rows; for an
@@ -176,8 +193,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise RecipeError(explain("a model of series", got, "score_samples, or fit with rows=series:LENGTH"))
         blocks = (-inference.step_costs(batch) for batch in reading.batches())
         if isinstance(reading.source, SeriesWindows):
-            return along(reading.source, blocks, out, name="score")
-        return deliver(blocks, len(reading), out, None)
+            return along(reading.source, blocks, (out, overwrite), name="score")
+        return deliver(blocks, len(reading), (out, overwrite), None)
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None) -> float:
         """Return the mean of `score_samples`, which `GridSearchCV` maximises."""
@@ -337,7 +354,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         reading = self.reading(X, alone=True)
         generator = torch.Generator().manual_seed(derive(seed_of(random_state), "corruption"))
         blocks = (self._corrupted(batch, generator) for batch in reading.batches())
-        return deliver(blocks, len(reading), None, None, reading)
+        return deliver(blocks, len(reading), (None, False), None, reading)
 
     def _corrupted(self, batch: Batch, generator: torch.Generator) -> Any:
         if self.recipe_.corruption is None:
@@ -363,13 +380,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self._check_fitted()
         masks = self.recipe_.missing == "mask"
         source = open_source(X, like=self.schema_, missing=masks)
-        if isinstance(source, ArrayRows):
-            self.schema_.check(source.values, source.names)
-        elif source.kind == "table":
-            check_table(self.schema_, source.schema)  # type: ignore[attr-defined]
-        elif source.kind != self.schema_.kind:
-            expected = f"{self.schema_.kind} rows (the rows of the training data)"
-            raise DataError(explain(expected, f"{source.kind} rows", "rows like them"))
+        check_alike(source, self.schema_)
+        warn_of(source, X)
         told = None if alone else self._told(condition, len(source))
         return Reading(source, self.schema_, self.encoding_, told, masks)
 

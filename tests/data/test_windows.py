@@ -204,7 +204,7 @@ def test_gaps_become_missing_steps_of_the_windows() -> None:
 
 def test_irregular_sampling_is_refused_unless_told() -> None:
     series = [Series("a", np.arange(4.0), np.array([0, 2, 5, 7]))]
-    with pytest.raises(DataError, match=r"multiples of the smallest.*got 3 between 2 and 5.*resample.*ignore_times"):
+    with pytest.raises(DataError, match=r"multiples of the smallest.*got 3 between 2 and 5.*every=2 in rows.*resample"):
         SeriesWindows(series, length=2)
     assert len(SeriesWindows(series, length=2, ignore_times=True)) == 3
 

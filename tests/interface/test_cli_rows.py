@@ -327,7 +327,7 @@ WRONG = [
     ),
     ("reconstruct {}/people {}/people.parquet --out {}/r.png", "expected images"),
     ("reconstruct {}/people {}/people.parquet --out {}/r.txt", "expected lines of text for a .txt file, got table"),
-    ("reconstruct {}/series {}/long.csv --out {}/r.csv", "rows of shape 16x1; try --out with .npy$"),
+    ("reconstruct {}/series {}/long.csv --out {}/r.npy", "expected numbers for a .npy file, got columns of"),
     ("report {}/text {}/lines.txt --out {}/r.html", "expected a model of tables, .* got one of lines of text"),
 ]
 

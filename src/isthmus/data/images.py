@@ -185,6 +185,10 @@ class ImageFiles(Source):
         self.labels = None if folders is None else tuple(folders[file] for file in of)
         self.skipped = tuple((place.entries[at].name, bad[at]) for at in sorted(bad))
         self.ignored = len(place.ignored)
+        if self.skipped:
+            self.notes = (
+                f"{len(self.skipped)} image(s) that cannot be read were left out, such as {self.skipped[0][0]!r}",
+            )
         fits = len(of) * layout.row_bytes <= cache_bytes
         self._cache = self._empty(len(of)) if fits else None
         self._have = np.zeros(len(files), dtype=bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def _of_path(path: str | Path, spec: RowsSpec | None, drop: _Drop, like: Schema 
     if file.is_file() and (kind == "tokens" or (spec is None and suffix in _TEXT_SUFFIXES)):
         return _texts(text, spec, like)
     if file.is_file() and suffix == ".npy" and file.suffix == ".npy" and file.stat().st_size > LARGEST_WHOLE:
-        return _of_npy(file, spec, like)
+        return _of_npy(file, spec, like, missing=missing)
     loaded = load_file(path)
     if isinstance(loaded, pa.Table):
         return _of_loaded(loaded, None, spec, drop, like, missing=missing)
@@ -187,10 +188,10 @@ def _has_footer(file: Path) -> bool:
         return stream.read(6) == b"ARROW1"
 
 
-def _of_npy(file: Path, spec: RowsSpec | None, like: Schema | None) -> Source:
+def _of_npy(file: Path, spec: RowsSpec | None, like: Schema | None, *, missing: bool) -> Source:
     source = NpyRows(file)
     if source.dtype.kind not in "fiub" or len(source.shape) < 2 or spec is not None:
-        return _of_array(check_values(load_file(file)), spec, like)
+        return _of_array(check_values(load_file(file), missing=missing or _is(spec, "series")), spec, like)
     return source
 
 
@@ -201,6 +202,12 @@ def _of_list(items: list[str], spec: RowsSpec | None, like: Schema | None) -> So
         return _images(items, spec)
     if kind == "series":
         return _windows(from_files(items, load_file, **_long(spec, like, "time", "duplicates")), spec, like)
+    files = [item for item in items if suffix_of(Path(item)) in READERS and Path(item).is_file()]
+    if kind is None and files:
+        got = f"names of files such as {files[0]!r}"
+        raise DataError(
+            explain("texts, images, or series (rows=series:64)", got, "one file, or a folder of Parquet files")
+        )
     return _texts(items, spec, like)
 
 
@@ -231,6 +238,8 @@ def _texts(lines: Any, spec: RowsSpec | None, like: Schema | None) -> Source:
         done = "left out" if options["too_long"] == "skip" else "cut"
         steps = source.vocabulary.length
         source.notes = (f"{source.long} line(s) longer than {steps} steps were {done} (rows=tokens:LENGTH)",)
+    if source.empty:
+        source.notes += (f"{source.empty} line(s) without text were left out",)
     return source
 
 
@@ -383,6 +392,13 @@ def _alike(source: Source, like: Schema | None, *, missing: bool) -> Source:
     if isinstance(source, ArrayRows) and like.kind == "ratings" and source.values.ndim == 2:
         return SparseRows(scipy.sparse.csr_array(source.values))
     return source
+
+
+def warn_of(source: Source, given: Any) -> None:
+    """Warn of what a user should know of how rows were read, unless the user has the source with its notes."""
+    if source is not given:
+        for note in source.notes:
+            warnings.warn(note, UserWarning, stacklevel=4)
 
 
 def frame_name(like: Any) -> str:

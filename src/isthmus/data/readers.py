@@ -96,10 +96,16 @@ def _reader(file: Path) -> Callable[[Any, Path, str], Any]:
     return READERS[kind]
 
 
+def is_index(name: str) -> bool:
+    """Whether a column is the index of a pandas frame, which pandas writes beside the columns."""
+    return re.fullmatch(r"__index_level_\d+__", name) is not None
+
+
 def _checked(loaded: Any, file: Path) -> Any:
     """Return what was read; refuse a table without rows, and one with a name twice."""
     if not isinstance(loaded, pa.Table):
         return loaded
+    loaded = loaded.drop_columns([name for name in set(loaded.column_names) if is_index(name)])
     names = loaded.column_names
     twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:

@@ -77,6 +77,8 @@ class Reading:
         if isinstance(self.encoding, TableEncoding):
             x = torch.from_numpy(self.encoding.forward(block, rows=rows))
         else:
+            if isinstance(block, np.ndarray) and self.schema.kind in ("vector", "image"):
+                self.schema.check_units(block)
             x = torch.from_numpy(self.encoding.forward(block))
         mask = None
         if bool(torch.isnan(x.sum())):
@@ -155,4 +157,5 @@ def block_rows(schema: Schema) -> int:
 def _refuse(block: Any, schema: Schema, rows: int | Numbers) -> None:
     if schema.columns is not None:
         refuse_missing(block, rows)
-    check_finite(block, schema.names, missing=False)
+    first = rows if isinstance(rows, int) else int(rows[0])
+    check_finite(block, schema.names, missing=False, first_row=first)

@@ -172,7 +172,7 @@ def _refuse_irregular(series: Series, times: Array, step: int) -> None:
         f"smallest is {_say(apart[shortest])} (after {times[shortest]}) and the median {usual}"
     )
     expected = "intervals that are multiples of the smallest, which is one in ten of them or more"
-    advice = f"resample(series, {usual!r}), or taking the steps as they come (ignore_times)"
+    advice = f"every={usual} in rows=series:..., or resample(series, {usual!r})"
     raise DataError(f"series {series.name!r}: " + explain(expected, got, advice))
 
 

@@ -140,7 +140,7 @@ def check_values(data: Any, names: tuple[str, ...] | None = None, *, missing: bo
     return array
 
 
-def check_finite(array: Array, names: tuple[str, ...] | None, *, missing: bool) -> None:
+def check_finite(array: Array, names: tuple[str, ...] | None, *, missing: bool, first_row: int = 0) -> None:
     """Raise `DataError`, saying where, for values that are infinite, or unless `missing` NaN."""
     # One pass without a temporary: a sum is finite only if all of its terms are (it may overflow, so look again).
     with np.errstate(over="ignore", invalid="ignore"):
@@ -153,7 +153,8 @@ def check_finite(array: Array, names: tuple[str, ...] | None, *, missing: bool) 
     what = "NaN" if np.isnan(array[where]) else "inf"
     column = f"column {names[where[1]]!r}" if names else f"place {where[1:]}"
     raise DataError(
-        f"the data hold {int(bad.sum())} values that are NaN or inf, the first ({what}) in row {where[0]}, {column}; "
+        f"the data hold {int(bad.sum())} values that are NaN or inf, the first ({what}) in row {first_row + where[0]}, "
+        f"{column}; "
         "try filling them or dropping those rows, or let the model leave NaN out (missing=mask, presets.miwae)"
     )
 

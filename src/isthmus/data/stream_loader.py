@@ -88,7 +88,7 @@ class StreamLoader(Feed):
             for start in range(0, len(numbers), most):
                 part = slice(start, start + most)
                 rows = block.slice(start, most) if hasattr(block, "slice") else block[part]
-                batch = self.reading.batch(rows, None if told is None else told[numbers[part]])
+                batch = self.reading.batch(rows, None if told is None else told[numbers[part]], numbers[part])
                 if pool is None:
                     yield batch
                 elif (mixed := pool.swap(batch)) is not None:

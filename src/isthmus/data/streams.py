@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from isthmus.data.frames import without_null_labels
-from isthmus.data.readers import array_header
+from isthmus.data.readers import array_header, is_index
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.errors import DataError, MissingPackageError, explain, reason_of
 from isthmus.seeds import derive
@@ -23,6 +23,8 @@ from isthmus.seeds import derive
 _CHUNK = 1 << 14
 # Read from a file at a time.
 _BUFFER = 1 << 20
+# What the files of a folder are called.
+SUFFIXES = {"parquet": (".parquet",), "arrow": (".arrow", ".feather")}
 # Smaller files are read as a whole.
 LARGEST_WHOLE = 1 << 28
 
@@ -67,7 +69,7 @@ class DatasetRows(Source):
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
         known = _names(self.dataset, self.path)
         left_out = set(drop(known))
-        names = [name for name in known if name not in left_out]
+        names = [name for name in known if name not in left_out and not is_index(name)]
         self.schema = pa.schema([self.dataset.schema.field(name) for name in names])
         self.pieces = self._pieces()
         self.rows = sum(piece.rows for piece in self.pieces)
@@ -200,6 +202,7 @@ class DatasetRows(Source):
                     rows += chunk.num_rows
                     yield without_null_labels(chunk)
         except Exception as error:  # whatever a parser trips over
+            self.check_unchanged()
             raise self._unreadable(piece.fragment.path, error, piece.start + rows) from None
         if rows != piece.rows:
             where = f"row {piece.start + rows}"
@@ -245,8 +248,12 @@ def _dataset(path: str, form: str) -> ds.Dataset:
         if "://" in path:
             system, inner = pa.fs.FileSystem.from_uri(path) if _is_arrows(path) else _of_fsspec(path)
             return ds.dataset(inner, format=form, partitioning="hive", filesystem=system)
-        return ds.dataset(path, format=form, partitioning="hive")
-    except MissingPackageError:
+        if not Path(path).is_dir():
+            return ds.dataset(path, format=form)
+        files = sorted(str(file) for kind in SUFFIXES[form] for file in Path(path).rglob(f"*{kind}"))
+        found = ds.dataset(files, format=form, partitioning="hive", partition_base_dir=path)
+        return _joined(found, files, path, form)
+    except (DataError, MissingPackageError):
         raise
     except Exception as error:  # whatever a parser trips over
         if Path(path).is_file():
@@ -255,6 +262,39 @@ def _dataset(path: str, form: str) -> ds.Dataset:
             raise DataError(f"the file {path!r} cannot be read as .{form}: {reason}") from None
         reason = f"there is nothing at {path!r}" if isinstance(error, FileNotFoundError) else reason_of(error)
         raise DataError(f"{path!r} cannot be read as a data set of {form} files: {reason}") from None
+
+
+def _joined(found: ds.Dataset, files: list[str], path: str, form: str) -> ds.Dataset:
+    """Return a data set with the types that hold the values of all its files; refuse files of other columns."""
+    schemas = [_schema_of(fragment) for fragment in found.get_fragments()]
+    for file, schema in zip(files, schemas, strict=True):
+        others = sorted(set(schemas[0].names) ^ set(schema.names))
+        if others:
+            expected, got = f"the columns of {files[0]!r} in all files", f"others in {file!r} ({', '.join(others)})"
+            raise DataError(f"the folder {path!r}: " + explain(expected, got, "a folder for each table"))
+    if all(schema.equals(schemas[0]) for schema in schemas):
+        return found
+    parts = [found.schema.field(name) for name in found.schema.names if name not in schemas[0].names]
+    try:
+        whole = pa.unify_schemas([*schemas, pa.schema(parts)], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        got = f"others ({reason_of(error)})"
+        raise DataError(
+            f"the folder {path!r}: " + explain("columns of one type in all files", got, "one type for all")
+        ) from None
+    return ds.dataset(files, whole, format=form, partitioning="hive", partition_base_dir=path)
+
+
+def _schema_of(fragment: ds.Fragment) -> pa.Schema:
+    try:
+        schema = fragment.physical_schema
+        schema.names  # noqa: B018 -- reading them is what fails
+    except UnicodeDecodeError:
+        got = f"other bytes in {fragment.path!r}"
+        raise DataError(explain("names of columns in UTF-8", got, "renaming them")) from None
+    except Exception as error:  # whatever a parser trips over
+        raise DataError(f"the file {fragment.path!r} cannot be read: {reason_of(error)}") from None
+    return schema
 
 
 def _rows_of(part: ds.Fragment) -> int:
@@ -315,7 +355,10 @@ class NpyRows(Source):
             raise DataError(f"{str(path)!r}: " + explain("an array of numbers with rows", got, "another file"))
         if fortran:
             raise DataError(
-                f"{str(path)!r}: " + explain("rows one after the other", "columns (Fortran order)", "np.save")
+                f"{str(path)!r}: "
+                + explain(
+                    "rows one after the other", "columns (Fortran order)", "np.save(name, np.ascontiguousarray(x))"
+                )
             )
         self.row_bytes = int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize
         self.kind = kind or ("vector" if len(self.shape) == 2 else "image")  # type: ignore[misc]

@@ -34,6 +34,7 @@ class TextLines(Source):
     Attributes:
         vocabulary: what the ids mean.
         long: number of lines that were cut or skipped.
+        empty: number of lines without text, which were left out.
         numbers: number of each row among the lines, from 0: all of them, unless some are skipped.
 
     Example:
@@ -59,7 +60,7 @@ class TextLines(Source):
         texts = lines if isinstance(lines, Lines) else read_lines(lines)
         self.vocabulary = vocabulary or Vocabulary.fit(texts, level, most, length)
         sizes, self._ids, long = self.vocabulary.fitted(texts, too_long)
-        self.long = int(long.sum())
+        self.long, self.empty = int(long.sum()), texts.empty
         self.numbers = np.flatnonzero(~long) if too_long == "skip" else np.arange(len(texts))
         if not len(self.numbers):
             got = "none that is short enough" if self.long else "none"

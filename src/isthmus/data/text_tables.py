@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from isthmus.errors import DataError, explain
 
@@ -70,6 +71,10 @@ def read_delimited(stream: Any, file: Any, delimiter: str) -> pa.Table:
     if len(names) == 1 and ";" in names[0] and delimiter != ";":
         raise _semicolons(file)
     _check_quotes(stream, file, delimiter)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):  # an empty cell holds nothing, in a column of texts as in one of numbers
+            column = table.column(place)
+            table = table.set_column(place, field, pc.if_else(pc.equal(column, ""), None, column))
     return table
 
 

@@ -14,7 +14,10 @@ from isthmus.data.sampling import insert_gaps
 from isthmus.data.series import Origin, Series
 from isthmus.data.source import Array, Numbers, Source
 from isthmus.errors import DataError, check_choice, check_integer, explain
+from isthmus.seeds import derive
 
+# Series of which whole ones are held out, and rows that are too few to hold any out.
+_SEVERAL, _FEWEST_ROWS = 5, 4
 HOW = ("mean", "max", "min", "last")
 
 
@@ -123,6 +126,25 @@ class SeriesWindows(Source):
     @property
     def width(self) -> int:
         return self.length * len(self.channels)
+
+    def held_out(self, fraction: float, seed: int) -> Numbers:
+        """Return the rows that validate a model: of several series whole ones, else the end of each.
+
+        Windows overlap, so that rows drawn from all of them would validate what was trained on.
+        """
+        counts, starts = np.diff(self._rows), self._rows[:-1]
+        wanted = round(fraction * len(self))
+        if not wanted or len(self) < _FEWEST_ROWS:
+            return np.empty(0, np.int64)
+        if len(counts) >= _SEVERAL:
+            order = np.random.default_rng(derive(seed, "split")).permutation(len(counts))
+            before = np.cumsum(counts[order]) - counts[order]
+            chosen = np.sort(order[(before < wanted) & (np.cumsum(counts[order]) < len(self))])
+            if len(chosen):
+                return np.concatenate([np.arange(starts[one], starts[one] + counts[one]) for one in chosen])
+        ends = [max(0, round(fraction * count)) for count in counts]
+        pairs = zip(starts, counts, ends, strict=True)
+        return np.concatenate([np.arange(start + count - end, start + count) for start, count, end in pairs])
 
     def fingerprint(self) -> str:
         """Return a digest of all values, and of how they are cut."""

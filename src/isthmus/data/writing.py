@@ -29,14 +29,25 @@ class Writer:
         rows: of all blocks together.
         names: of the columns of a block that is an array `(rows, columns)`.
         texts: gives the lines that a block stands for, if it stands for some.
+        overwrite: whether a file that is there may be replaced.
 
     Raises:
-        DataError: for a suffix that is none of these, for arrays of more axes in a table, and for lines of what has
-            none.
+        DataError: for a file that is there, a suffix that is none of these, arrays of more axes in a table, and lines
+            of what has none.
     """
 
-    def __init__(self, path: Path, rows: int, names: Sequence[str] | None = None, texts: Texts | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rows: int,
+        names: Sequence[str] | None = None,
+        texts: Texts | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         check_suffix(path)
+        if path.exists() and not overwrite:
+            raise DataError(f"out={path}: it exists; try another name, or overwrite=True to replace it")
         if path.suffix.lower() in TEXTS and texts is None:
             got = "rows or codes that are numbers"
             raise DataError(f"out={path}: " + explain(f"rows of text for a {path.suffix} file", got, ".csv or .npy"))

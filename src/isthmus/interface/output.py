@@ -44,7 +44,8 @@ def check_rows(path: Path, schema: Schema) -> None:
         raise DataError(
             f"--out {path}: " + explain(f"lines of text for a {suffix} file", f"{schema.kind} rows", ".csv")
         )
-    if suffix in FORMS and schema.columns is None and len(schema.shape) != 1:
+    # Series come back as tables of steps.
+    if suffix in FORMS and schema.columns is None and len(schema.shape) != 1 and schema.kind != "series":
         got = f"rows of shape {shape}"
         advice = "--out with .npy or .png" if schema.kind == "image" else "--out with .npy"
         raise DataError(f"--out {path}: " + explain("rows of columns for a table", got, advice))

@@ -119,12 +119,19 @@ def score(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write the log-likelihood of each row (for a variational model its bound), in nats; higher is more typical."""
+    """Write the log-likelihood of each row (for a variational model its bound), in nats; higher is more typical.
+
+    Of series each time step has a score, beside its series and time.
+    """
+    from isthmus.data.windows import SeriesWindows
     from isthmus.interface.output import check_numbers
 
     if out is not None:
         check_numbers(out)
     fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
+    if isinstance(rows, SeriesWindows):
+        _score_steps(fitted, rows, out, as_json, told)
+        return
     if out is not None:
         _stream(out, fitted.score_samples, rows, as_json, (), "float64", ["score"], condition=told)
         return
@@ -133,6 +140,21 @@ def score(
         print_json({"rows": len(scores), "mean": float(scores.mean()), "scores": scores.tolist()})
     else:
         sys.stdout.write("score\n" + "".join(f"{value!r}\n" for value in scores.tolist()))
+
+
+def _score_steps(fitted: Autoencoder, rows: Any, out: Path | None, as_json: bool, told: Any) -> None:
+    """Write a score for each time step of series."""
+    if out is not None:
+        _stream(out, fitted.score_steps, rows, as_json, (), "float64", condition=told)
+        return
+    scores = fitted.score_steps(rows, condition=told)
+    table = hasattr(scores, "to_pylist")
+    if as_json:
+        values = scores.to_pylist() if table else scores.tolist()
+        print_json({"steps": len(values), "scores": values})
+    else:
+        lines = scores["score"].to_pylist() if table else scores.tolist()
+        sys.stdout.write("score\n" + "".join(f"{value!r}\n" for value in lines))
 
 
 def sample(
@@ -254,11 +276,14 @@ def _stream(
     from isthmus.interface.output import as_pictures, write
 
     if out.suffix.lower() in SUFFIXES:
-        verb(rows, out=out, **options)
+        verb(rows, out=out, overwrite=True, **options)
     else:
         values = verb(rows, **options)
         write(out, values if out.suffix.lower() == ".npz" else as_pictures(values), names)
-    _report(out, (len(rows), *shape), dtype, as_json)
+    from isthmus.data.windows import SeriesWindows
+
+    count = int(rows.lengths.sum()) if isinstance(rows, SeriesWindows) and verb.__name__ != "transform" else len(rows)
+    _report(out, (count, *shape), dtype, as_json)
 
 
 def _finish(out: Path, fitted: Autoencoder, values: Any, as_json: bool) -> None:
