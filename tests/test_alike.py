@@ -114,6 +114,20 @@ def test_held_out_windows_share_no_step_with_those_trained_on() -> None:
     assert prepared.held_rows == 16
 
 
+def test_times_without_a_zone_are_not_taken_for_others() -> None:
+    times = pd.date_range("2026-01-01", periods=40, freq="h", tz="Europe/Berlin")
+    model = Autoencoder(RECIPE).fit(pd.DataFrame({"when": times, "x": np.arange(40.0)}))
+    with pytest.raises(DataError, match=r"column 'when': expected times with their zone"):
+        model.transform(pd.DataFrame({"when": times.tz_localize(None), "x": np.arange(40.0)}))
+    utc = pd.DataFrame({"when": times.tz_convert("UTC"), "x": np.arange(40.0)})
+    np.testing.assert_array_equal(model.transform(utc), model.transform(utc.assign(when=times)))
+
+
+def test_intervals_are_refused_with_advice() -> None:
+    with pytest.raises(DataError, match=r"column 'a': .*--drop a"):
+        isthmus.read(pd.DataFrame({"a": pd.cut(np.arange(9.0), 3), "x": 1.0}))
+
+
 def test_results_replace_nothing_unasked(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((40, 6))
     np.save(tmp_path / "x.npy", x)

@@ -380,3 +380,11 @@ def test_all_of_nab_is_scored_step_by_step() -> None:
     windows = SeriesWindows(found, length=64, ignore_times=True)
     out = to_long(windows.per_step_of_windows(np.ones(len(windows))), windows)
     assert out.num_rows == 181_653 and out["score"].null_count == 0 and set(out["score"].to_pylist()) == {1.0}
+
+
+def test_one_time_far_from_the_others_makes_no_endless_series() -> None:
+    """A time that is wrong would ask for millions of missing steps: a fuzzer's file took seconds and 750 MB."""
+    times = np.array([0, 1, 2, 3, 4, 5_000_000])
+    with pytest.raises(DataError, match="series 'a'"):
+        SeriesWindows([Series("a", np.arange(6.0), times)], length=2)
+    assert len(SeriesWindows([Series("a", np.arange(6.0), np.minimum(times, 900))], length=2)) > 400

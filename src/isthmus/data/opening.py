@@ -283,9 +283,10 @@ def _without(table: pa.Table, drop: _Drop) -> pa.Table:
     """Return a table without some columns; refuse one that has no rows or columns left."""
     left = table.drop_columns(list(drop.of(table.column_names)))
     for field in left.schema:
-        if pa.types.is_nested(field.type):
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
             advice = f"leaving it out (--drop {field.name}), or a column for each of its values"
-            got = f"{field.type!s:.60}, which is nested"
+            got = f"{field.type!s:.60}, which holds more than one"
             raise DataError(f"column {field.name!r}: " + explain("one value in each row", got, advice))
     if not left.num_rows or not left.num_columns:
         check_values(np.empty((left.num_rows, left.num_columns)))

@@ -26,7 +26,7 @@ _TOLERANCE = 1e-3
 # The share of all intervals that the smallest one has at least, if it is the series' own.
 _RARE = 0.1
 # A grid may hold this many values, or this many times those of the series: two times far apart would fill any memory.
-_VALUES, _TIMES = 10_000_000, 10
+_VALUES, _TIMES = 1_000_000, 10
 
 
 def regular(series: Series) -> bool:
@@ -65,7 +65,7 @@ def insert_gaps(series: Series) -> Series:
 
     Raises:
         DataError: for irregular sampling, and for gaps so long that the series would become more than ten times as
-            long (and more than ten million values).
+            long (and more than a million values).
 
     Example:
         >>> insert_gaps(Series("a", np.arange(3.0), np.array([0, 5, 15]))).values[:, 0].tolist()
@@ -111,7 +111,7 @@ def resample(series: Series, step: Step, how: str = "mean", limit: Step | None =
 
     Raises:
         DataError: for a series without times, a step that is no step of such times, and a grid of more than ten times
-            the values (and more than ten million).
+            the values (and more than a million).
 
     Example:
         >>> series = Series("a", np.array([1.0, 3.0, 5.0]), np.array([0, 4, 21]))

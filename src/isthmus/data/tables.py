@@ -135,9 +135,14 @@ def places(columns: Sequence[Column]) -> list[slice]:
 
 
 def _same_unit(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return points in time in the unit and zone of the training table."""
+    """Return points in time in the unit and zone of the training table; refuse those whose zone is not known."""
+    wanted = type_of(column.type)
+    both = pa.types.is_timestamp(wanted) and pa.types.is_timestamp(values.type)
+    if both and (wanted.tz is None) != (values.type.tz is None):
+        expected = f"times {'without a' if wanted.tz is None else 'with their'} zone ({column.type})"
+        raise DataError(f"column {column.name!r}: " + explain(expected, f"{values.type}", "dt.tz_localize"))
     try:
-        return values.cast(type_of(column.type), safe=False)
+        return values.cast(wanted, safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         got = f"{values.type} values"
         raise DataError(f"column {column.name!r}: " + explain(f"{column.type} values", got, "the same kind")) from None

@@ -11,7 +11,7 @@ import numpy as np
 from isthmus.data.memory import ArrayRows, TableRows
 from isthmus.data.opening import open_source
 from isthmus.data.ratings import SparseRows
-from isthmus.data.source import Numbers, Source
+from isthmus.data.source import Numbers, Source, Stated
 from isthmus.data.sources import as_rows, check_values, column_of, read, read_condition, read_labels
 from isthmus.errors import DataError, explain, unknown_name
 from isthmus.interface.console import say
@@ -135,7 +135,9 @@ def _apart(option: str, data: str, name: str, asked: Asked, *, missing: bool) ->
     rest = _without(source, data, (name,), asked.drop)
     if asked.rows == "vector" and isinstance(rest, TableRows):
         rest = open_source(rest.table, rows="vector", missing=missing)
-    rest.stated = source.stated
+    said = source.stated
+    kinds, scales = ({key: kind for key, kind in one.items() if key != name} for one in (said.kinds, said.scales))
+    rest.stated = Stated(kinds, scales)
     # A later table may have the column, which is no part of a row, or may not.
     rest.reading = {**rest.reading, "drop": sorted({*asked.drop, name})}
     return _noted(rest), told
