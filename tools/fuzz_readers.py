@@ -39,8 +39,8 @@ import torch
 
 from isthmus import presets
 from isthmus.data import opening
+from isthmus.data.npy_rows import NpyRows
 from isthmus.data.opening import open_source as read
-from isthmus.data.streams import NpyRows
 from isthmus.errors import IsthmusError
 from isthmus.preparation import prepare
 from isthmus.seeds import derive

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from isthmus.data.columns import missing_in
-from isthmus.data.frames import like_frame
+from isthmus.data.frames import frame_name, like_frame
 from isthmus.data.memory import TableRows
-from isthmus.data.opening import frame_name
 from isthmus.data.reading import Reading
 from isthmus.data.tables import type_of
 from isthmus.data.windows import SeriesWindows, StepAverage, to_long

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from isthmus.conditions import as_condition, labels_of
+from isthmus.data.frames import frame_name
 from isthmus.data.loader import Feed, Loader, split, take
 from isthmus.data.memory import TableRows
-from isthmus.data.opening import frame_name, open_source, warn_of
+from isthmus.data.opening import open_source, warn_of
 from isthmus.data.preprocess import Encoding
 from isthmus.data.reading import NONE, Reading, fit_in_memory
 from isthmus.data.source import Array, Numbers, Source

@@ -16,9 +16,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from isthmus import presets
+from isthmus.data.npy_rows import NpyRows
 from isthmus.data.opening import open_source
 from isthmus.data.readers import load_file
-from isthmus.data.streams import NpyRows
 from isthmus.errors import DataError
 from isthmus.preparation import prepare
 from isthmus.schema import Schema

@@ -17,12 +17,13 @@ from pyarrow import parquet
 
 from isthmus.data import streams
 from isthmus.data.memory import ArrayRows, TableRows
+from isthmus.data.npy_rows import NpyRows
 from isthmus.data.opening import open_source
 from isthmus.data.preprocess import Unscaled
 from isthmus.data.reading import Reading
 from isthmus.data.source import Source
 from isthmus.data.stream_loader import Pool, StreamLoader, join
-from isthmus.data.streams import DatasetRows, NpyRows
+from isthmus.data.streams import DatasetRows
 from isthmus.errors import DataError
 from isthmus.schema import Batch, Schema
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from isthmus.data.images import ImageFiles
 from isthmus.data.memory import ArrayRows
+from isthmus.data.npy_rows import NpyRows
 from isthmus.data.source import Source
-from isthmus.data.streams import NpyRows
 from isthmus.data.tables import check_table
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema

@@ -160,3 +160,10 @@ def _polars_type(column: Any, kind: Any) -> Any:
         return kind
     more = [label for label in column.unique().drop_nulls().to_list() if label not in set(kind.categories)]
     return type(kind)([*kind.categories, *more]) if more else kind
+
+
+def frame_name(like: Any) -> str:
+    """Return the name of the library that a native frame is of."""
+    if isinstance(like, np.ndarray):
+        return "pyarrow"
+    return str(nw.from_native(like, eager_only=True).implementation.value)

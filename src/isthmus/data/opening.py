@@ -18,6 +18,7 @@ import torch
 from isthmus.data.columns import is_number, parse_columns
 from isthmus.data.frames import as_frame, to_table
 from isthmus.data.memory import ArrayRows, TableRows
+from isthmus.data.npy_rows import NpyRows
 from isthmus.data.ratings import SparseRows, from_table
 from isthmus.data.readers import suffix_of
 from isthmus.data.rows import RowsSpec
@@ -25,7 +26,7 @@ from isthmus.data.sampling import resample
 from isthmus.data.series import from_files, from_long
 from isthmus.data.source import Source, Stated
 from isthmus.data.sources import READERS, Rows, check_values, load_file, rows_of
-from isthmus.data.streams import LARGEST_WHOLE, DatasetRows, NpyRows
+from isthmus.data.streams import LARGEST_WHOLE, DatasetRows
 from isthmus.data.text import TextLines
 from isthmus.data.vocabulary import Vocabulary
 from isthmus.data.windows import SeriesWindows
@@ -400,10 +401,3 @@ def warn_of(source: Source, given: Any) -> None:
     if source is not given:
         for note in source.notes:
             warnings.warn(note, UserWarning, stacklevel=4)
-
-
-def frame_name(like: Any) -> str:
-    """Return the name of the library that a native frame is of."""
-    if isinstance(like, np.ndarray):
-        return "pyarrow"
-    return str(nw.from_native(like, eager_only=True).implementation.value)
