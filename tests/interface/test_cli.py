@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Arguments, and a pattern of the message. {} is the folder.
 WRONG = [
     ("fit {}/missing.npy --out {}/m", "there is no file '.*missing.npy'; try"),
-    ("fit {} --out {}/m", "cannot be read as a data set of parquet files: .*bad.json"),
+    ("fit {} --out {}/m", "cannot be read as a data set of parquet files: .*junk.parquet"),
     ("fit {}/empty.csv --out {}/m", "empty.csv' is empty"),
     ("fit {}/header.csv --out {}/m", "0 sample"),
     ("fit {}/nothing.npy --out {}/m", "0 sample"),

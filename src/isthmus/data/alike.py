@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.images import ImageFiles
 from isthmus.data.memory import ArrayRows
 from isthmus.data.npy_rows import NpyRows
 from isthmus.data.source import Source
@@ -34,7 +33,7 @@ def check_alike(source: Source, schema: Schema) -> None:
         if wanted is not None and got is not None and wanted != got:
             advice = "the rows themselves, or isthmus.read(..., like=model.schema_)"
             raise DataError(explain(f"the {what} of the model", "others", advice))
-    if isinstance(source, ImageFiles | NpyRows):
+    if isinstance(source, NpyRows) or source.kind == "image":
         shape, kind = _row(source)
         _check_shape(schema, shape)
         if schema.dtype in ("uint8", "uint16") and kind in ("uint8", "uint16") and kind != schema.dtype:

@@ -95,7 +95,7 @@ def write(path: Path, values: Any, names: Sequence[str] | None = None, texts: Te
     """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        with Writer(path, len(values), names, texts) as writer:
+        with Writer(path, len(values), names, texts, overwrite=True) as writer:  # who calls has asked
             writer.write(values)
         return
     stream = io.BytesIO()
