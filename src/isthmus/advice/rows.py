@@ -10,7 +10,7 @@ from isthmus.data.memory import TableRows
 from isthmus.data.opening import open_source
 from isthmus.data.source import Array, Source
 from isthmus.data.sources import as_rows
-from isthmus.data.survey import survey
+from isthmus.data.survey import Survey, survey
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
 
@@ -35,8 +35,10 @@ def rows_to_measure(X: Any) -> tuple[Array, Schema]:
         got = f"{source.kind} rows"
         advice = f"--recipe {_STARTS[source.kind]}, as it is"
         raise DataError(explain("a table, vectors or images to measure", got, advice))
-    if source.kind == "table" and not _is_plain(source):
-        return _encoded(source)
+    if source.kind == "table":
+        found = survey(source)
+        if not _is_plain(source, found.schema):
+            return _encoded(source, found)
     if isinstance(source, TableRows):
         rows = as_rows(source.table if source.like is None else source.like)
         return rows.values, Schema.of(rows.values, rows.names)
@@ -46,16 +48,15 @@ def rows_to_measure(X: Any) -> tuple[Array, Schema]:
     return values, Schema.of(values, getattr(source, "names", None) if values.ndim == 2 else None)
 
 
-def _is_plain(source: Any) -> bool:
+def _is_plain(source: Source, schema: Schema) -> bool:
     """Whether all columns of a table are numbers without holes, of which nothing else was said."""
     if source.stated.kinds or source.stated.scales:
         return False
-    columns = survey(source).schema.columns or ()
-    return all(column.kind in ("numeric", "binary") and not column.missing for column in columns)
+    return all(column.kind in ("numeric", "binary") and not column.missing for column in schema.columns or ())
 
 
-def _encoded(source: Source) -> tuple[Array, Schema]:
-    encoding, schema = survey(source).encoding("columns")
+def _encoded(source: Source, found: Survey) -> tuple[Array, Schema]:
+    encoding, schema = found.encoding("columns")
     rows = encoding.forward(_taken(source))
     # Zero is the mean of a number, and what the network sees of a value that is missing.
     rows = np.nan_to_num(rows, copy=False)

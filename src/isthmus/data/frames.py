@@ -26,6 +26,26 @@ def as_frame(data: Any) -> Any:
         raise DataError(explain("a name of its own for each column", twice or str(error), "renaming them")) from None
 
 
+def are_texts(frame: nw.DataFrame[Any]) -> bool:
+    """Whether a frame names its columns by texts.
+
+    Frames name their columns by anything; scikit-learn takes names only if all are strings.
+
+    Raises:
+        DataError: for a frame without columns, and names that are no texts beside others that are.
+    """
+    texts = [isinstance(name, str) for name in frame.columns]
+    if any(texts) and not all(texts):
+        kinds = sorted({type(name).__name__ for name in frame.columns})
+        raise DataTypeError(
+            "Feature names are only supported if all input features have string names, but your input has "
+            f"{kinds} as feature name / column name types. Try X.columns = X.columns.astype(str)"
+        )
+    if not frame.columns:
+        raise DataError(explain("a table with columns", "one without (0 feature(s))", "another file or frame"))
+    return all(texts)
+
+
 def to_table(frame: nw.DataFrame[Any]) -> pa.Table:
     """Return a frame (pandas, polars, Arrow, ...) as an Arrow table.
 
@@ -38,15 +58,7 @@ def to_table(frame: nw.DataFrame[Any]) -> pa.Table:
         raise DataTypeError(
             explain("columns with one name each", got, "X.columns = ['_'.join(map(str, name)) for name in X.columns]")
         )
-    texts = [isinstance(name, str) for name in frame.columns]
-    if any(texts) and not all(texts):
-        kinds = sorted({type(name).__name__ for name in frame.columns})
-        raise DataTypeError(
-            "Feature names are only supported if all input features have string names, but your input has "
-            f"{kinds} as feature name / column name types. Try X.columns = X.columns.astype(str)"
-        )
-    if not frame.columns:
-        raise DataError(explain("a table with columns", "one without (0 feature(s))", "another file or frame"))
+    are_texts(frame)
     arrays = {}
     for name, column in zip(frame.columns, frame.iter_columns(), strict=True):
         arrays[str(name)] = _to_arrow(str(name), column)

@@ -13,7 +13,6 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 import scipy.sparse
-import torch
 
 from isthmus.data.columns import is_number, parse_columns
 from isthmus.data.frames import as_frame, to_table
@@ -25,12 +24,12 @@ from isthmus.data.rows import RowsSpec
 from isthmus.data.sampling import resample
 from isthmus.data.series import from_files, from_long
 from isthmus.data.source import Source, Stated
-from isthmus.data.sources import READERS, Rows, check_values, load_file, rows_of
+from isthmus.data.sources import READERS, Rows, check_values, dense, load_file, rows_of
 from isthmus.data.streams import LARGEST_WHOLE, DatasetRows
 from isthmus.data.text import TextLines
 from isthmus.data.vocabulary import Vocabulary
 from isthmus.data.windows import SeriesWindows
-from isthmus.errors import DataError, DataTypeError, explain, unknown_name
+from isthmus.errors import DataError, explain, unknown_name
 from isthmus.schema import Schema
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
@@ -119,13 +118,7 @@ def _opened(data: Any, spec: RowsSpec | None, drop: _Drop, like: Schema | None, 
     frame = as_frame(data)
     if isinstance(frame, nw.DataFrame):
         return _of_loaded(to_table(frame), frame, spec, drop, like, missing=missing)
-    if isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame):
-        raise DataTypeError(explain("rows in memory", f"a lazy frame ({type(data).__name__})", "X.collect()"))
-    if isinstance(data, torch.Tensor):
-        if data.layout != torch.strided:
-            raise DataTypeError(explain("a dense tensor", f"layout {data.layout}", "X.to_dense()"))
-        data = (data.float() if data.dtype == torch.bfloat16 else data).detach().cpu().numpy()
-    return _of_array(check_values(data, missing=missing or _is(spec, "series")), spec, like)
+    return _of_array(check_values(dense(data), missing=missing or _is(spec, "series")), spec, like)
 
 
 def _is(spec: RowsSpec | None, *kinds: str) -> bool:

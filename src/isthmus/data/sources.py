@@ -13,6 +13,7 @@ import pyarrow.json
 import scipy.sparse
 import torch
 
+from isthmus.data.frames import are_texts
 from isthmus.data.readers import READERS, load_file
 from isthmus.errors import DataError, DataTypeError, explain, unknown_name
 
@@ -59,13 +60,18 @@ def as_rows(data: Any, *, missing: bool = False) -> Rows:
     frame = nw.from_native(data, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
         return _from_frame(frame, missing=missing)
+    return Rows(check_values(dense(data), missing=missing))
+
+
+def dense(data: Any) -> Any:
+    """Return a tensor as an array, and anything else as it is; refuse frames and tensors whose values are not there."""
     if isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame):
         raise DataTypeError(explain("rows in memory", f"a lazy frame ({type(data).__name__})", "X.collect()"))
     if isinstance(data, torch.Tensor):
         if data.layout != torch.strided:
             raise DataTypeError(explain("a dense tensor", f"layout {data.layout}", "X.to_dense()"))
         data = (data.float() if data.dtype == torch.bfloat16 else data).detach().cpu().numpy()
-    return Rows(check_values(data, missing=missing))
+    return data
 
 
 def _from_frame(frame: nw.DataFrame[Any], *, missing: bool = False) -> Rows:
@@ -86,17 +92,7 @@ def _from_frame(frame: nw.DataFrame[Any], *, missing: bool = False) -> Rows:
                 "or letting the model leave them out (missing=mask, presets.miwae)"
             )
         columns.append((column.cast(nw.Float64) if holes else column).to_numpy())
-    if not columns:
-        raise DataError(explain("a table with columns", "one without (0 feature(s))", "another file or frame"))
-    # Frames name their columns by anything; scikit-learn takes names only if all are strings.
-    texts = [isinstance(name, str) for name in frame.columns]
-    if any(texts) and not all(texts):
-        kinds = sorted({type(name).__name__ for name in frame.columns})
-        raise DataTypeError(
-            "Feature names are only supported if all input features have string names, but your input has "
-            f"{kinds} as feature name / column name types. Try X.columns = X.columns.astype(str)"
-        )
-    names = tuple(frame.columns) if all(texts) else None
+    names = tuple(frame.columns) if are_texts(frame) else None
     dtype = np.result_type(*columns)
     values = np.column_stack([column.astype(dtype, copy=False) for column in columns])
     return Rows(check_values(values, names, missing=missing), names)

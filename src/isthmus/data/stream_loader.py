@@ -60,7 +60,8 @@ class StreamLoader(Feed):
         return self._some
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        sizes = [len(part) for part in np.array_split(np.empty(self.rows, np.int8), self.steps)]
+        least, more = divmod(self.rows, self.steps)
+        sizes = [least + 1] * more + [least] * (self.steps - more)
         waiting: list[Batch] = []
         held = done = 0
         for block in _ahead(self._encoded(number)):

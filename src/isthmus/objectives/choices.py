@@ -13,6 +13,7 @@ from torch import Tensor
 
 from isthmus.errors import RecipeError, explain
 from isthmus.objectives.base import Likelihood, LikelihoodSpec
+from isthmus.objectives.column_order import ColumnOrder
 from isthmus.objectives.reconstruction import sum_observed
 from isthmus.objectives.support import SUPPORTS
 from isthmus.schema import Schema
@@ -97,16 +98,9 @@ class OneHotLikelihood:
             start += size
         self.sizes = list(starts)
         # Groups of one size lie together, so that all of them are one softmax, and no group is padded.
-        self.columns = [first + k for size, firsts in starts.items() for first in firsts for k in range(size)]
+        columns = [first + k for size, firsts in starts.items() for first in firsts for k in range(size)]
+        self._order = ColumnOrder(columns)
         self.widths = [size * len(firsts) for size, firsts in starts.items()]
-        self._orders: dict[torch.device, tuple[Tensor, Tensor]] = {}
-
-    def _order(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the columns in order of the groups' sizes, and where each column stands in that order."""
-        if device not in self._orders:
-            order = torch.tensor(self.columns, device=device)
-            self._orders[device] = order, order.argsort()
-        return self._orders[device]
 
     def _by_group(self, function: Callable[[Tensor], Tensor], parameters: Tensor) -> Tensor:
         """Return a function of the logits `(groups, size)` of groups of one size, as `(rows, *shape)`."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, explain
 from isthmus.objectives.base import Likelihood, LikelihoodSpec
+from isthmus.objectives.column_order import ColumnOrder
 from isthmus.objectives.reconstruction import sum_observed
 
 _WHERE = "objective.likelihood.parts"
@@ -141,16 +142,7 @@ class MixedLikelihood(nn.Module):
         self.parts = [likelihood for _, likelihood in parts]
         self.owners = nn.ModuleList(part for part in self.parts if isinstance(part, nn.Module))
         self.sizes = [len(columns) for columns, _ in parts]
-        self.columns = [column for columns, _ in parts for column in columns]
-        # No buffers: a loaded model's state holds what was trained, and the columns stand in its recipe.
-        self._orders: dict[torch.device, tuple[Tensor, Tensor]] = {}
-
-    def _order(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the columns in the order of the parts, and where each column stands in that order."""
-        if device not in self._orders:
-            order = torch.tensor(self.columns, device=device)
-            self._orders[device] = order, order.argsort()
-        return self._orders[device]
+        self._order = ColumnOrder([column for columns, _ in parts for column in columns])
 
     def _dealt(self, values: Tensor) -> tuple[Tensor, ...]:
         """Return each part's columns of `(rows, ..., columns)`."""
