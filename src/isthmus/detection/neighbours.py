@@ -21,9 +21,10 @@ _AT_A_TIME = 1 << 23
 def nearest(bank: Floats, rows: Floats, count: int, *, skip: int = 0) -> Doubles:
     """Return Euclidean distances to the nearest stored codes `(rows, count)`, in rising order.
 
-    Narrow codes are searched by a tree, one row after the other. Of others a product of matrices finds candidates; its rounding depends on the shapes. So the distances of the candidates are
-    computed again, one difference after the other in float64, and where the bound on the product's error leaves it
-    open whether another code is nearer, those of all codes. Hence a row's distances depend on the row alone.
+    Narrow codes are searched by a tree, one row after the other. Of others a product of matrices finds candidates; its
+    rounding depends on the shapes. So the distances of the candidates are computed again, one difference after the
+    other in float64, and where the bound on the product's error leaves it open whether another code is nearer, those of
+    all codes. Hence a row's distances depend on the row alone.
 
     Args:
         bank: stored codes `(codes, width)`, float32.
