@@ -109,8 +109,9 @@ class Explanation(Sequence[Reason]):
     def to_frame(self, most: int | None = None) -> Any:
         """Return a line for each part of each row.
 
-        Its columns are row, column (or y and x, or step and channel), seen, expected and share. It is the kind of frame that was given to `explain`, an Arrow table for anything else. Where columns are of
-        different types, `seen` and `expected` are texts.
+        Its columns are row, column (or y and x, or step and channel), seen, expected and share. It is the kind of frame
+        that was given to `explain`, an Arrow table for anything else. Where columns are of different types, `seen` and
+        `expected` are texts.
 
         Args:
             most: parts of each row, those with the largest shares; None for all, in their own order.
