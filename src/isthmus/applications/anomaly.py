@@ -82,7 +82,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             what `isthmus.advise(X, "detect")` proposes, or a sequence of recipes for an ensemble of different ones.
         scores: kinds of score, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
             noise), "likelihood", "bound" (nats; importance-weighted), "neighbours" and "mahalanobis" (distances of
-            codes).
+            codes); "auto" for those that measured best (`isthmus.detection.scores.default_kinds`).
         members: autoencoders for each recipe, which differ by their seed and are trained together.
         threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
             beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
@@ -121,7 +121,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self,
         recipe: Recipe | str | Path | Sequence[Recipe | str] = "auto",
         *,
-        scores: str | Sequence[str] = ("reconstruction", "neighbours"),
+        scores: str | Sequence[str] = "auto",
         members: int = 1,
         threshold: str = "conformal",
         alpha: float = 0.01,
@@ -154,9 +154,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             RecipeError: for settings out of range, and a recipe that does not fit the data.
             DataError: for data that cannot be used.
         """
-        kinds = self._checked()
+        self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
+        kinds = kinds_of(self.scores, source.kind)
         recipes = self._recipes(source, seed)
         aside = calibration_rows(source, self.calibration_fraction, self.alpha, seed)
         trimmed = self._trimmed(recipes, X, aside, kinds, condition, seed) if self.trim else NONE
@@ -167,14 +168,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self._calibrate(reading.whole(aside))
         return self
 
-    def _checked(self) -> tuple[str, ...]:
+    def _checked(self) -> None:
         check_integer("members", self.members, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
         check_number("trim", self.trim, 0.0, 0.5)
         if self.calibration_fraction != "auto":
             check_level("calibration_fraction", self.calibration_fraction)
-        return kinds_of(self.scores)
+        kinds_of(self.scores)
 
     def _recipes(self, source: Source, seed: int) -> list[Recipe]:
         """Return a recipe for each member."""
@@ -241,11 +242,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             DataError: for rows unlike those of the first call, and for series, whose windows overlap between calls.
         """
-        kinds = self._checked()
+        self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, like=self.members_[0].schema_ if hasattr(self, "members_") else None, missing=True)
         if isinstance(source, SeriesWindows):
             raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
+        kinds = kinds_of(self.scores, source.kind)
         calls = getattr(self, "calls_", 0)
         aside = calibration_rows(source, self.calibration_fraction, self.alpha, derive(seed, "call", calls))
         kept = np.delete(np.arange(len(source)), aside)
@@ -389,7 +391,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         parts, arrays = self.ensemble_.state()
         told = {name: getattr(self, name) for name in _SETTINGS}
         settings: dict[str, Any] = {
-            "settings": {**told, "scores": list(kinds_of(self.scores))},
+            "settings": {**told, "scores": list(self.ensemble_.kinds)},
             "threshold": dataclasses.asdict(self.threshold_) | {"value": _finite(self.threshold_.value)},
             "parts": parts,
         }

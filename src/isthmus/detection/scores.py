@@ -288,12 +288,19 @@ SCORES: dict[str, type[Score]] = {
 }
 
 
-def kinds_of(names: Any) -> tuple[str, ...]:
-    """Return names of kinds of score, checked.
+def default_kinds(rows: str) -> tuple[str, ...]:
+    """Return the kinds of score that measured best for a kind of row, such as "table"."""
+    return ("reconstruction", "neighbours")
+
+
+def kinds_of(names: Any, rows: str = "vector") -> tuple[str, ...]:
+    """Return names of kinds of score, checked; "auto" stands for those of a kind of row.
 
     Raises:
         RecipeError: for none, a name that is unknown and one that is there twice.
     """
+    if isinstance(names, str) and names == "auto":
+        return default_kinds(rows)
     found = (names,) if isinstance(names, str) else tuple(names)
     for name in found:
         if name not in SCORES:
