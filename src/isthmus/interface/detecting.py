@@ -155,7 +155,6 @@ def fit(
         members=members, threshold=threshold, alpha=alpha, trim=trim, random_state=seed, verbose=not quiet, **options
     )
     recipes = _recipes(recipe or ["auto"], settings)
-    detector.check()
     source, told = read_training(data, Asked.of(rows, column, drop), condition, missing=True)
     detector.set_params(recipe=recipes(source)).fit(source, condition=told)
     if any(member.history_.stop_reason == "interrupted" for member in detector.members_):

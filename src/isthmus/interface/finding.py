@@ -37,6 +37,7 @@ class Found:
         condition: what a conditional detector was told of them.
         fdr: the share of false alarms among all; None for the detector's threshold.
         most: alarms that get reasons, the strangest first.
+        labels: what is known of the rows, one for each; None for nothing.
     """
 
     detector: AnomalyDetector
@@ -44,6 +45,7 @@ class Found:
     condition: Any = None
     fdr: float | None = None
     most: int = 10_000
+    labels: Any = None
 
     @cached_property
     def strangeness(self) -> Doubles:
@@ -105,12 +107,10 @@ class Found:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as plain values, with the reasons of 1,000 alarms at most, the strangest first."""
-        threshold = self.detector.threshold_
-        bound = threshold.value if math.isfinite(threshold.value) else None
         return {
             "rows": len(self.strangeness),
             "alarms": self.count,
-            "threshold": {**dataclasses.asdict(threshold), "value": bound},
+            "threshold": plain_threshold(self.detector),
             "fdr": self.fdr,
             "promise": self.promise(),
             "reasons": [plain(reason) for reason in self.reasons(_LISTED)],
@@ -148,6 +148,42 @@ class Found:
                     columns[f"{name}_{place + 1}"] = pa.array([cell and cell[number] for cell in cells], kind)
         columns["sentence"] = pa.array([reason and reason.sentence for reason in reasons], pa.string())
         return pa.table(columns)
+
+
+def plain_threshold(detector: AnomalyDetector) -> dict[str, Any]:
+    """Return the threshold as plain JSON values; its bound is None if nothing is an alarm."""
+    threshold = detector.threshold_
+    return {**dataclasses.asdict(threshold), "value": threshold.value if math.isfinite(threshold.value) else None}
+
+
+def facts(detector: AnomalyDetector) -> dict[str, Any]:
+    """Return what a detector is as plain JSON values."""
+    return {
+        "rows": detector.members_[0].schema_.describe(),
+        "members": len(detector.members_),
+        "scores": list(kinds_in(detector)),
+        "training_rows": int(detector.members_[0].metrics_["training_rows"]),
+        "threshold": plain_threshold(detector),
+        "promise": detector.threshold_.describe(),
+        "seconds": float(detector.members_[0].metrics_["seconds"]),
+    }
+
+
+def lines(detector: AnomalyDetector) -> list[str]:
+    """Return what a detector is, line by line."""
+    told = facts(detector)
+    held = detector.threshold_.rows
+    several = f"{told['members']} autoencoders" if told["members"] > 1 else "one autoencoder"
+    return [
+        f"{told['rows']}: {told['training_rows']:,} to learn from, {held:,} held out for the threshold",
+        f"{several}, scored by {' and '.join(told['scores'])}, {told['seconds']:.1f} s",
+        told["promise"],
+    ]
+
+
+def kinds_in(detector: AnomalyDetector) -> tuple[str, ...]:
+    """Return the kinds of score that a detector averages."""
+    return tuple(dict.fromkeys(part.score.kind for part in detector.ensemble_.parts))
 
 
 _CELLS = {"column": pa.string(), "seen": pa.string(), "expected": pa.string(), "share": pa.float64()}
