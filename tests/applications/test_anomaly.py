@@ -12,12 +12,23 @@ import pytest
 from scipy.stats import beta, binom
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import isthmus
 from isthmus import AnomalyDetector, Autoencoder, presets
 from isthmus.errors import ArtifactError, DataError, RecipeError
 
 RECIPE = presets.denoising(latent_dim=3, hidden_dims=(32,), epochs=30, threads=1, validation_fraction=0.0)
+
+
+CHECKED = presets.denoising(latent_dim=2, hidden_dims=(16,), epochs=20, threads=1, validation_fraction=0.0)
+
+
+@parametrize_with_checks([AnomalyDetector(CHECKED, alpha=0.1, random_state=0)])
+@pytest.mark.filterwarnings("ignore:no threshold keeps:UserWarning")
+def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
+    """All of those for outlier detectors: none is expected to fail."""
+    check(estimator)
 
 
 def rows_on_a_curve(count: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:

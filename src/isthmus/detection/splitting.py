@@ -37,7 +37,8 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
     """
     rows = len(source)
     if rows < _FEWEST:
-        raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", f"{rows}", "more rows"))
+        got = "one sample" if rows == 1 else f"{rows} rows"
+        raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", got, "more rows"))
     count = _count(rows, alpha) if isinstance(fraction, str) else round(fraction * rows)
     count = min(max(count, 1), rows - 2, _MOST)
     if isinstance(source, SeriesWindows):
