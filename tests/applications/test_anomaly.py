@@ -233,8 +233,8 @@ def test_members_differ_and_are_averaged(detector: AnomalyDetector) -> None:
     X = rows_on_a_curve(50, 1)
     batch = fitted.reading(X).whole(np.arange(50))
     parts = fitted.ensemble_.by_part(batch)
-    assert parts.shape == (6, 50)
-    assert len({part.tobytes() for part in parts}) == 6
+    assert parts.shape == (9, 50)
+    assert len({part.tobytes() for part in parts}) == 9
     np.testing.assert_allclose(-fitted.score_samples(X), parts.mean(0), rtol=1e-12)
 
 
