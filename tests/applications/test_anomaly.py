@@ -75,13 +75,13 @@ def test_the_false_alarm_rate_is_the_promised_one() -> None:
         fitted = AnomalyDetector(recipe, alpha=0.1, random_state=seed).fit(rows_on_a_curve(300, 100 + seed))
         counts.append(int(fitted.alarms(rows_on_a_curve(1000, 200 + seed)).sum()))
         calibration = len(fitted.calibration_)
-        assert calibration == 60
-    # floor(0.1 * 61) = 6 of 60: a rate's density is Beta(6, 55), of mean 6/61.
+        assert calibration == 59
+    # 6 of 59: the rate of a split is a draw from Beta(6, 54), of mean 0.1.
     rates = np.array(counts) / 1000
-    low, high = beta(6, 55).ppf([1e-5, 1 - 1e-5])
+    low, high = beta(6, 54).ppf([1e-5, 1 - 1e-5])
     assert ((low < rates) & (rates < high)).all()
-    spread = beta(6, 55).std() / np.sqrt(12)
-    assert abs(rates.mean() - 6 / 61) < 4 * spread
+    spread = beta(6, 54).std() / np.sqrt(12)
+    assert abs(rates.mean() - 0.1) < 4 * spread
 
 
 def test_calibration_rows_reach_nothing_that_is_fitted() -> None:
