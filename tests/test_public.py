@@ -20,6 +20,7 @@ from isthmus.training import Progress
 from isthmus.verbs import Verbs
 
 PUBLIC = [
+    "AnomalyDetector",
     "Autoencoder",
     "IsthmusError",
     "LatentClassifier",
@@ -57,6 +58,7 @@ def test_the_verbs_of_the_estimator_are_this_list() -> None:
         "fit",
         "get_params",
         "interpolate",
+        "inference",
         "inverse_transform",
         "kl_per_latent",
         "partial_fit",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isthmus import datasets, presets
     from isthmus.advice import advise
+    from isthmus.applications.anomaly import AnomalyDetector
     from isthmus.data.opening import read
     from isthmus.errors import IsthmusError
     from isthmus.estimator import Autoencoder, load
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AnomalyDetector",
     "Autoencoder",
     "IsthmusError",
     "LatentClassifier",
@@ -32,6 +34,7 @@ __all__ = [
 
 # Importing torch takes seconds, and `isthmus --help` needs none of it.
 _HOMES = {
+    "AnomalyDetector": "isthmus.applications.anomaly",
     "Autoencoder": "isthmus.estimator",
     "IsthmusError": "isthmus.errors",
     "LatentClassifier": "isthmus.supervised",

@@ -115,7 +115,7 @@ class Autoencoder(Verbs, BaseEstimator):
 
     @property
     def _n_features_out(self) -> int:
-        return self._inference().width
+        return self.inference().width
 
     # ---- training ----------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Autoencoder(Verbs, BaseEstimator):
             recipe = recipe.replace({"training.seed": seed_of(self.random_state)})
         prepared = prepare(X, recipe, condition)
         recipe, schema = prepared.recipe, prepared.schema
-        composition = _initialised(prepared)
+        composition = initialised(prepared)
         if recipe.training.pretraining:
             pretrain(composition, recipe, prepared.in_memory("pretraining"), choose_progress(self.verbose))
         folder = resume_from if resume_from is not None else checkpoint
@@ -170,8 +170,8 @@ class Autoencoder(Verbs, BaseEstimator):
         _warn_of_collapse(history, recipe, health)
         self.composition_, self.history_ = composition, history
         self.__dict__.pop("_increments", None)
-        self._describe(recipe, schema, prepared.encoding)
-        self.metrics_ = _metrics(history, health, prepared.data.rows, prepared.held_rows, time.monotonic() - started)
+        self.describe(recipe, schema, prepared.encoding)
+        self.metrics_ = metrics_of(history, health, prepared.data.rows, prepared.held_rows, time.monotonic() - started)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
@@ -215,16 +215,16 @@ class Autoencoder(Verbs, BaseEstimator):
         if self.random_state is not None:
             recipe = recipe.replace({"training.seed": seed_of(self.random_state)})
         prepared = prepare(X, recipe, condition)
-        self.composition_ = _initialised(prepared)
-        self._describe(prepared.recipe, prepared.schema, prepared.encoding)
+        self.composition_ = initialised(prepared)
+        self.describe(prepared.recipe, prepared.schema, prepared.encoding)
         self.history_ = History([], "partial_fit", 0)
-        self.metrics_ = _metrics(self.history_, {}, 0, 0, 0.0)
+        self.metrics_ = metrics_of(self.history_, {}, 0, 0, 0.0)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_increments"}
 
-    def _describe(self, recipe: Recipe, schema: Schema, encoding: Encoding) -> None:
+    def describe(self, recipe: Recipe, schema: Schema, encoding: Encoding) -> None:
         """Set what a model knows of its rows."""
         self.recipe_, self.schema_, self.encoding_ = recipe, schema, encoding
         self.n_features_in_ = schema.width
@@ -257,7 +257,7 @@ def load(path: str | Path) -> Autoencoder:
     """
     parts = artifact.load(path)
     model = Autoencoder(parts.recipe)
-    model._describe(parts.recipe, parts.schema, parts.encoding)
+    model.describe(parts.recipe, parts.schema, parts.encoding)
     model.composition_, model.metrics_ = parts.composition, parts.metrics
     model.history_ = History.from_csv(parts.history_csv)
     model.history_.best_epoch = int(parts.metrics["best_epoch"])
@@ -287,7 +287,8 @@ def _masks(recipe: Recipe | str | Path) -> bool:
 _INITIAL_ROWS = 1024
 
 
-def _initialised(prepared: Prepared) -> Composition:
+def initialised(prepared: Prepared) -> Composition:
+    """Return the untrained composition, its weights set by the recipe's seed and some training rows."""
     recipe = prepared.recipe
     with runtime.seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")):
         composition = recipe.build(prepared.schema)
@@ -331,7 +332,8 @@ def _collapsed(recipe: Recipe, quantised: bool) -> str:
     )
 
 
-def _metrics(history: History, health: Health, rows: int, held_out: int, seconds: float) -> dict[str, Any]:
+def metrics_of(history: History, health: Health, rows: int, held_out: int, seconds: float) -> dict[str, Any]:
+    """Return what a model's training measured, as plain JSON values."""
     best = history.rows[history.best_epoch - 1] if history.best_epoch else {}
     chosen = {k: v for k, v in best.items() if k.startswith(("train/", "validation/"))}
     chosen |= {"active_units": best.get("active_units", 0)} | {

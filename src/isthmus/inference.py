@@ -81,13 +81,17 @@ class Inference:
 
     def reconstruct(self, batch: Batch, types: Any = None) -> Any:
         """Return the expected rows as a block in the user's units; `types` is what `Encoding.inverse` takes."""
+        return self.in_units(self.expected(batch), types)
+
+    def expected(self, batch: Batch) -> Floats:
+        """Return ``E[p(x | z(x))]`` in encoded units, `(rows, *shape)`."""
         rows = []
         for block, real in self.blocks(batch):
             code = self.composition.encode(block)
             # The whole block: the last few values of an array go through another form of an activation (a sigmoid's
             # last bit differs), so what a block holds must not decide where it ends.
             rows.append(self._expected(self.composition.decode(code.mean, block, code.skips))[:real])
-        return self._in_units(np.concatenate(rows), types)
+        return np.concatenate(rows)
 
     def decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Any:
         """Return a block: the expected rows for codes `(rows, width)`, or with a generator rows drawn from p(x|z)."""
@@ -98,7 +102,7 @@ class Inference:
         for block, real in self.blocks(given):
             parameters = self.composition.decode(block.x.view(-1, *self.latent), block)
             rows.append(self._expected(parameters, generator)[:real])
-        return self._in_units(np.concatenate(rows))
+        return self.in_units(np.concatenate(rows))
 
     def _expected(self, parameters: Tensor, generator: torch.Generator | None = None) -> Floats:
         likelihood = self.composition.likelihood
@@ -106,7 +110,8 @@ class Inference:
         found: Floats = x.cpu().numpy()
         return found
 
-    def _in_units(self, rows: Floats, types: Any = None) -> Any:
+    def in_units(self, rows: Floats, types: Any = None) -> Any:
+        """Return encoded rows as a block in the user's units; `types` is what `Encoding.inverse` takes."""
         return self.encoding.inverse(rows, types or self.schema.float_dtype)
 
     def check_code_alone(self) -> None:
@@ -218,7 +223,7 @@ class Inference:
                 code = self.composition.encode(batch)
                 expected = self.composition.likelihood.mean(self.composition.decode(code.mean, batch, code.skips))
             filled.append(expected[:real].cpu().numpy())
-        return self._in_units(np.concatenate(filled), types)
+        return self.in_units(np.concatenate(filled), types)
 
     def health(self, batches: Iterable[Batch], most: int) -> Health:
         """Return every measure of `metrics.code_health` on at most so many of the rows and positions."""

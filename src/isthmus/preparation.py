@@ -75,8 +75,15 @@ class Prepared:
         return digest.hexdigest()
 
 
-def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
+def prepare(X: Any, recipe: Recipe, condition: Any = None, aside: Numbers = NONE) -> Prepared:
     """Open, survey, split and encode the rows that a model is to be trained on.
+
+    Args:
+        X: what `open_source` takes.
+        recipe: what is to be trained.
+        condition: what a conditional model is told.
+        aside: numbers of rows, in order, that nothing is fitted on: not the scaling, not the weights, and no epoch is
+            chosen by them.
 
     Raises:
         RecipeError: for a recipe that does not fit the data.
@@ -87,17 +94,20 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None) -> Prepared:
     told, width, labels = _condition(condition, len(source))
     settings = recipe.training
     device = runtime.choose_device(settings.device)
-    held = _held_out(source, settings.validation_fraction, settings.seed)
-    found = survey(source, held)
+    held = np.setdiff1d(_held_out(source, settings.validation_fraction, settings.seed), aside)
+    left_out = np.union1d(held, aside)
+    found = survey(source, left_out)
     schema = dataclasses.replace(found.schema, condition_dim=width, condition_labels=labels)
-    recipe = recipe.resolve(schema, len(source) - len(held))
+    recipe = recipe.resolve(schema, len(source) - len(left_out))
     encoding, fitted = found.encoding(recipe.preprocessing)
     # A table remembers the library of its frame, for what is decoded from codes alone.
     frame = {"frame": frame_name(source.like)} if isinstance(source, TableRows) and source.like is not None else {}
     told_of = {**source.reading, **(fitted.reading or {}), **frame}
     schema = dataclasses.replace(schema, columns=fitted.columns, reading=told_of or None)
     reading = Reading(source, schema, encoding, told, recipe.missing == "mask")
-    data, validation = _feeds(reading, held, found.held, int(recipe.training.batch_size), settings.seed, device)
+    block = None if len(aside) else found.held
+    batch_size = int(recipe.training.batch_size)
+    data, validation = _feeds(reading, (held, left_out), block, batch_size, settings.seed, device)
     return Prepared(recipe, schema, encoding, data, validation, reading)
 
 
@@ -117,16 +127,18 @@ def _held_out(source: Source, fraction: float, seed: int) -> Numbers:
 
 
 def _feeds(
-    reading: Reading, held: Numbers, block: Any, batch_size: int, seed: int, device: torch.device
+    reading: Reading, out: tuple[Numbers, Numbers], block: Any, batch_size: int, seed: int, device: torch.device
 ) -> tuple[Feed, Batch | None]:
+    """Return the training rows, and those held out: `out` are their numbers, and those of all that is left out."""
+    held, left_out = out
     told = None if reading.told is None else reading.told[held]
     validation = None
     if len(held):
         validation = (reading.whole(held) if block is None else reading.batch(block, told, held)).to(device)
     if reading.fits:
-        kept = np.delete(np.arange(len(reading)), held)
+        kept = np.delete(np.arange(len(reading)), left_out)
         return Loader(reading.whole(kept).to(device), batch_size, seed), validation
-    return StreamLoader(reading, held, batch_size, seed, device), validation
+    return StreamLoader(reading, left_out, batch_size, seed, device), validation
 
 
 def spread(data: Batch, rows: int) -> Batch:

@@ -63,7 +63,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             DataError: for rows unlike the training rows.
         """
-        inference, reading = self._inference(), self.reading(X, condition)
+        inference, reading = self.inference(), self.reading(X, condition)
         names = [f"latent{index}" for index in range(inference.width)]
         return deliver((inference.codes(batch) for batch in reading.batches()), len(reading), (out, overwrite), names)
 
@@ -75,7 +75,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             RecipeError: if the decoder needs more than the code (skips).
         """
-        inference = self._inference()
+        inference = self.inference()
         inference.check_code_alone()
         codes = as_rows(X).values
         if codes.ndim != 2 or codes.shape[1] != inference.width:
@@ -97,7 +97,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             DataError: for rows unlike the training rows.
         """
-        inference, reading = self._inference(), self.reading(X, condition)
+        inference, reading = self.inference(), self.reading(X, condition)
         types = types_given(reading)
         blocks = (inference.reconstruct(batch, types) for batch in reading.batches())
         if isinstance(reading.source, SeriesWindows):
@@ -128,7 +128,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Paper: Mattei and Frellsen, MIWAE, ICML 2019, https://arxiv.org/abs/1812.02633.
         """
         samples = _count("samples", samples)
-        inference, reading = self._inference(), self.reading(X, condition)
+        inference, reading = self.inference(), self.reading(X, condition)
         types = types_given(reading)
         blocks = (filled_in(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
         if isinstance(reading.source, SeriesWindows):
@@ -146,7 +146,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         same row has the same score at every call, alone or among others, and the errors of different rows are
         independent.
         """
-        inference, reading = self._inference(), self.reading(X, condition)
+        inference, reading = self.inference(), self.reading(X, condition)
         blocks = (inference.scores(batch) for batch in reading.batches())
         return deliver(blocks, len(reading), (out, overwrite), ["score"])
 
@@ -162,7 +162,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             out: a file to write to, block by block.
             overwrite: whether a file that is there may be replaced.
         """
-        inference, reading = self._inference(), self.reading(X, condition)
+        inference, reading = self.inference(), self.reading(X, condition)
         blocks = (self._by_column(inference.column_costs(batch)) for batch in reading.batches())
         return deliver(blocks, len(reading), (out, overwrite), self.schema_.names, reading, floats=True)
 
@@ -187,7 +187,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             For a table or frame its columns of series and time beside the score, a row for each of its rows; for an
             array of one series `(steps,)`; for rows that are windows already `(rows, steps)`.
         """
-        inference, reading = self._inference(), self.reading(X, condition)
+        inference, reading = self.inference(), self.reading(X, condition)
         if self.schema_.kind not in ("series", "tokens"):
             got = f"a model of {self.schema_.kind} rows"
             raise RecipeError(explain("a model of series", got, "score_samples, or fit with rows=series:LENGTH"))
@@ -216,7 +216,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Paper: Burda et al., Importance Weighted Autoencoders, ICLR 2016, https://arxiv.org/abs/1509.00519.
         """
-        inference, reading = self._inference(), self.reading(X, condition)
+        inference, reading = self.inference(), self.reading(X, condition)
         if "posterior" not in self.recipe_.code.provides:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no posterior; try a gaussian one (presets.vae)")
         samples = _count("samples", samples)
@@ -235,7 +235,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             RecipeError: if the code has no prior.
         """
-        inference = self._inference()
+        inference = self.inference()
         n = _count("n", n)
         generator = torch.Generator()
         if random_state is None:
@@ -257,7 +257,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         A model of tables returns a frame of `pairs * steps` rows, one pair after the other.
         """
-        inference = self._inference()
+        inference = self.inference()
         inference.check_code_alone()
         steps = _count("steps", steps, 2)
         first, last = (self._codes(rows, condition) for rows in (start, end))
@@ -273,7 +273,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _codes(self, X: Any, condition: Any = None) -> Floats:
         """Return `transform` as an array, whatever `set_output` was told."""
-        inference = self._inference()
+        inference = self.inference()
         return np.concatenate([inference.codes(batch) for batch in self.reading(X, condition).batches()])
 
     def walk_back(self, X: Any, steps: int = 10, *, random_state: int = 0, condition: Any = None) -> Floats:
@@ -293,7 +293,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Paper: Bengio et al., Generalized Denoising Auto-Encoders as Generative Models, NeurIPS 2013,
         https://arxiv.org/abs/1305.6663.
         """
-        inference = self._inference()
+        inference = self.inference()
         reading = self.reading(X, condition)
         generator = torch.Generator().manual_seed(derive(seed_of(random_state), "walk"))
         walk = [joined(list(reading.source.blocks(len(reading)))).astype(self.schema_.float_dtype)]
@@ -310,7 +310,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             RecipeError: if the code is not variational, or only the sum over its latents is known.
         """
-        inference = self._inference()
+        inference = self.inference()
         reading = self.reading(X, condition)
         if not inference.variational:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
@@ -341,7 +341,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             >>> health["latents"], len(health["kl_per_latent"])
             (2.0, 2)
         """
-        return self._inference().health(self.reading(X, condition).batches(), _HEALTH_ROWS)
+        return self.inference().health(self.reading(X, condition).batches(), _HEALTH_ROWS)
 
     def corrupt(self, X: Any, *, random_state: int = 0) -> Any:
         """Return the rows as the encoder saw them in training: corrupted, in the units of X.
@@ -371,7 +371,8 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if not hasattr(self, "composition_"):
             raise NotFittedError("this Autoencoder is not fitted yet; try model.fit(X), or isthmus.load(path)")
 
-    def _inference(self) -> Inference:
+    def inference(self) -> Inference:
+        """Return the trained composition at work on encoded rows."""
         self._check_fitted()
         return Inference(self.recipe_, self.schema_, self.encoding_, self.composition_)
 

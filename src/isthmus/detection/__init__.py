@@ -1,0 +1,1 @@
+"""What detectors of anomalies share: kinds of score, thresholds with a promise, reasons, drift."""

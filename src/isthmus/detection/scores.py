@@ -1,0 +1,279 @@
+"""Kinds of score: how strange rows are to one autoencoder, higher is stranger.
+
+A kind is fitted on training rows and then depends on each row alone: what is random is drawn by the row's own bits or
+is the same for all rows, products have fixed shapes, sums one order. So a row has the same strangeness to the bit
+alone, in any batch, and after saving and loading.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from isthmus.data.loader import take
+from isthmus.detection.neighbours import nearest
+from isthmus.errors import RecipeError, explain, unknown_name
+from isthmus.inference import BLOCK, Floats, Inference
+from isthmus.schema import Batch
+from isthmus.seeds import derive
+
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+State = dict[str, np.ndarray[Any, Any]]
+
+# Training codes that are kept for distances to them, at most.
+_BANK = 20_000
+_NEIGHBOURS = 5
+# Draws of an importance-weighted bound.
+_BOUND_SAMPLES = 64
+# Through noise of so many of the rows' deviations, so many times.
+_NOISE, _DRAWS = 0.8, 8
+# A covariance of codes is made invertible by this share of its mean variance.
+_RIDGE = 1e-4
+
+
+class View:
+    """Encoded rows as one autoencoder sees them, where each part is computed when it is first asked for."""
+
+    def __init__(self, inference: Inference, batch: Batch) -> None:
+        self.inference, self.batch = inference, batch
+
+    @cached_property
+    def codes(self) -> Floats:
+        """The codes, `(rows, width)`, float32."""
+        return self.inference.codes(self.batch)
+
+    @cached_property
+    def expected(self) -> Floats:
+        """What the rows are rebuilt as, in encoded units, `(rows, *shape)`."""
+        return self.inference.expected(self.batch)
+
+    @cached_property
+    def errors(self) -> Doubles:
+        """Squared errors in encoded units, float64, `(rows, values)`; zero where nothing was observed."""
+        return squared_errors(self.batch, self.expected)
+
+    def take(self, rows: torch.Tensor) -> View:
+        """Return a view of some of the rows."""
+        return View(self.inference, take(self.batch, rows))
+
+
+def squared_errors(batch: Batch, expected: Floats) -> Doubles:
+    """Return ``(x - expected)^2`` of each value, `(rows, values)`; zero where nothing was observed."""
+    found: Doubles = np.square(batch.wanted.cpu().numpy().astype(np.float64) - expected).reshape(batch.rows, -1)
+    if batch.mask is not None:
+        found[~batch.mask.cpu().numpy().reshape(batch.rows, -1)] = 0.0
+    return found
+
+
+class Score(ABC):
+    """A kind of score.
+
+    Attributes:
+        kind: its name.
+        ratio: whether it cannot be negative, so that scores compare by their ratios.
+    """
+
+    kind: ClassVar[str]
+    ratio: ClassVar[bool] = True
+
+    def misfit(self, inference: Inference) -> str | None:
+        """Return why an autoencoder cannot be scored so, with advice; None if it can."""
+        return None
+
+    @abstractmethod
+    def fit(self, view: View, seed: int) -> Doubles:
+        """Fit on training rows, and return their own scores, `(rows,)`, as if each had not been there."""
+
+    @abstractmethod
+    def of(self, view: View) -> Doubles:
+        """Return scores, `(rows,)`."""
+
+    def state(self) -> State:
+        """Return what was fitted, as arrays."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Become what was fitted."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        return self
+
+
+class _Plain(Score):
+    """One that nothing is fitted for."""
+
+    def fit(self, view: View, seed: int) -> Doubles:
+        return self.of(view)
+
+
+class Reconstruction(_Plain):
+    """Squared error ``sum_j (x_j - E[x_j | z(x)])^2`` in encoded units (standard deviations for a table's numbers)."""
+
+    kind = "reconstruction"
+
+    def of(self, view: View) -> Doubles:
+        found: Doubles = view.errors.sum(1)
+        return found
+
+
+class Likelihood(_Plain):
+    """Minus `Autoencoder.score_samples`: ``-log p(x | z(x))``, for a variational code minus the bound, in nats."""
+
+    kind = "likelihood"
+    ratio = False
+
+    def of(self, view: View) -> Doubles:
+        return -view.inference.scores(view.batch)
+
+
+class Bound(_Plain):
+    """Minus the importance-weighted bound on ``log p(x)`` with 64 draws, in nats.
+
+    Paper: Burda et al., Importance Weighted Autoencoders, ICLR 2016, https://arxiv.org/abs/1509.00519.
+    """
+
+    kind = "bound"
+    ratio = False
+
+    def misfit(self, inference: Inference) -> str | None:
+        if "posterior" in inference.recipe.code.provides:
+            return None
+        return f"a {inference.recipe.code.kind} code has no importance-weighted bound; try scores=('reconstruction',)"
+
+    def of(self, view: View) -> Doubles:
+        return -view.inference.log_likelihood(view.batch, _BOUND_SAMPLES)
+
+
+class Noisy(Score):
+    """Squared error of the clean row where the encoder sees it through strong noise, averaged over eight draws.
+
+    The draws are the same for all rows. What lies far from all training rows is pulled farther the stronger the noise.
+
+    Paper: the same error over noise levels is a diffusion model's: Graham et al., Denoising Diffusion Models for
+    Out-of-Distribution Detection, 2023, https://arxiv.org/abs/2211.07740.
+    """
+
+    kind = "noisy"
+
+    def misfit(self, inference: Inference) -> str | None:
+        if inference.schema.kind in ("tokens", "ratings"):
+            return f"{inference.schema.kind} rows take no Gaussian noise; try scores=('reconstruction',)"
+        return None
+
+    def fit(self, view: View, seed: int) -> Doubles:
+        values = view.batch.x.flatten(1).double()
+        spread = float(values.var(0, unbiased=False).mean().sqrt())
+        generator = np.random.default_rng(derive(seed, "noise of scores"))
+        shape = (_DRAWS, *view.batch.x.shape[1:])
+        self.noise = (_NOISE * spread * generator.standard_normal(shape)).astype(np.float32)
+        return self.of(view)
+
+    def of(self, view: View) -> Doubles:
+        total = np.zeros(view.batch.rows)
+        for noise in torch.from_numpy(self.noise):
+            x = view.batch.x + noise.to(view.batch.x.device)
+            if view.batch.mask is not None:
+                x = x * view.batch.mask
+            seen = view.inference.expected(view.batch.replace(x=x))
+            total += squared_errors(view.batch, seen).sum(1)
+        return total / len(self.noise)
+
+    def state(self) -> State:
+        return {"noise": self.noise}
+
+
+class Neighbours(Score):
+    """Mean Euclidean distance to the five nearest of at most 20,000 training codes; codes that are equal count once.
+
+    Paper: Ramaswamy et al., Efficient Algorithms for Mining Outliers from Large Data Sets, SIGMOD 2000, on codes.
+    """
+
+    kind = "neighbours"
+
+    def fit(self, view: View, seed: int) -> Doubles:
+        codes = view.codes
+        if len(codes) > _BANK:
+            rows = np.random.default_rng(derive(seed, "bank")).choice(len(codes), _BANK, replace=False)
+            codes = codes[np.sort(rows)]
+        self.bank, place = np.unique(codes + 0.0, axis=0, return_inverse=True)
+        if len(self.bank) < 2:
+            self.bank = np.concatenate([self.bank, self.bank])
+            return np.zeros(len(codes))
+        count = min(_NEIGHBOURS, len(self.bank) - 1)
+        found: Doubles = nearest(self.bank, self.bank, count, skip=1).mean(1)[place.ravel()]
+        return found
+
+    def of(self, view: View) -> Doubles:
+        count = min(_NEIGHBOURS, len(self.bank) - 1)
+        found: Doubles = nearest(self.bank, view.codes, count).mean(1)
+        return found
+
+    def state(self) -> State:
+        return {"bank": self.bank}
+
+
+class Mahalanobis(Score):
+    """Squared Mahalanobis distance of the code from the training codes, ``(z - m)' C^-1 (z - m)``.
+
+    Paper: Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018.
+    """
+
+    kind = "mahalanobis"
+
+    def fit(self, view: View, seed: int) -> Doubles:
+        codes = view.codes.astype(np.float64)
+        self.centre = codes.mean(0)
+        covariance = np.cov(codes.T, ddof=0).reshape(codes.shape[1], -1)
+        covariance += np.eye(len(covariance)) * (_RIDGE * max(float(np.trace(covariance)) / len(covariance), 1e-12))
+        self.whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T
+        return self.of(view)
+
+    def of(self, view: View) -> Doubles:
+        centred = view.codes.astype(np.float64) - self.centre
+        found: Doubles = np.square(in_blocks(centred, lambda block: block @ self.whitening)).sum(1)
+        return found
+
+    def state(self) -> State:
+        return {"centre": self.centre, "whitening": self.whitening}
+
+
+def in_blocks(rows: Doubles, product: Callable[[Doubles], Doubles]) -> Doubles:
+    """Return a product of rows, taken in blocks of one size: its rounding depends on the shape."""
+    found = []
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        block = np.zeros((BLOCK, *rows.shape[1:]))
+        block[: len(part)] = part
+        found.append(product(block)[: len(part)])
+    return np.concatenate(found)
+
+
+SCORES: dict[str, type[Score]] = {
+    "reconstruction": Reconstruction,
+    "noisy": Noisy,
+    "likelihood": Likelihood,
+    "bound": Bound,
+    "neighbours": Neighbours,
+    "mahalanobis": Mahalanobis,
+}
+
+
+def kinds_of(names: Any) -> tuple[str, ...]:
+    """Return names of kinds of score, checked.
+
+    Raises:
+        RecipeError: for none, a name that is unknown and one that is there twice.
+    """
+    found = (names,) if isinstance(names, str) else tuple(names)
+    for name in found:
+        if name not in SCORES:
+            raise RecipeError(unknown_name("score", str(name), SCORES))
+    if not found or len(set(found)) < len(found):
+        expected = "one or more different scores"
+        raise RecipeError("scores: " + explain(expected, repr(names), "('reconstruction', 'neighbours')"))
+    return found

@@ -1,0 +1,63 @@
+"""Which rows calibrate, and which half of the rest judges the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from isthmus.data.source import Numbers, Source
+from isthmus.data.windows import SeriesWindows
+from isthmus.detection.thresholds import rows_needed
+from isthmus.errors import DataError, explain
+from isthmus.seeds import derive
+
+_SHARE = 0.2
+# Beyond so many rows more of them teach a model little, and make the threshold more precise.
+_MANY, _SHARE_BEYOND = 10_000, 0.5
+# Calibration rows lie in memory.
+_MOST = 50_000
+_FEWEST = 4
+
+
+def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: int) -> Numbers:
+    """Return the numbers of the rows that are set aside, in order.
+
+    Windows of a series overlap: of several series whole ones are set aside, of one its end.
+
+    Args:
+        source: all rows.
+        fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half. If a third of the rows is enough
+            for a conformal threshold at `alpha`, no fewer than it takes.
+        alpha: the false-alarm rate that is wanted.
+        seed: decides which.
+
+    Raises:
+        DataError: for fewer than four rows.
+    """
+    rows = len(source)
+    if rows < _FEWEST:
+        raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", f"{rows}", "more rows"))
+    count = _count(rows, alpha) if isinstance(fraction, str) else round(fraction * rows)
+    count = min(max(count, 1), rows - 2, _MOST)
+    if isinstance(source, SeriesWindows):
+        found = source.held_out(count / rows, seed)
+        if len(found):
+            return found
+    generator = np.random.default_rng(derive(seed, "calibration"))
+    return np.sort(generator.choice(rows, count, replace=False, shuffle=False))
+
+
+def _count(rows: int, alpha: float) -> int:
+    count = round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0))
+    needed = rows_needed(alpha)
+    return max(count, needed) if needed <= rows / 3 else count
+
+
+def halves(rows: int, aside: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
+    """Yield the rows that are not set aside in two halves, then the other way round; each in order."""
+    left = np.setdiff1d(np.arange(rows), aside)
+    order = np.random.default_rng(derive(seed, "halves")).permutation(left)
+    first, second = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+    yield first, second
+    yield second, first
