@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isthmus import datasets, presets
     from isthmus.advice import advise
+    from isthmus.applications import load
     from isthmus.applications.anomaly import AnomalyDetector
     from isthmus.data.opening import read
     from isthmus.errors import IsthmusError
-    from isthmus.estimator import Autoencoder, load
+    from isthmus.estimator import Autoencoder
     from isthmus.recipe import Recipe, Training
     from isthmus.supervised import LatentClassifier, LatentRegressor
 
@@ -42,7 +43,7 @@ _HOMES = {
     "Recipe": "isthmus.recipe",
     "Training": "isthmus.recipe",
     "advise": "isthmus.advice",
-    "load": "isthmus.estimator",
+    "load": "isthmus.applications",
     "read": "isthmus.data.opening",
 }
 

@@ -88,7 +88,7 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     names = {path.name for path in folder.iterdir()}
     if names:
         try:
-            _read_manifest(folder)
+            read_manifest(folder)
         except ArtifactError:
             # Other programs write a manifest.json too.
             raise ArtifactError(f"{str(folder)!r} is not a model folder, {advice}") from None
@@ -104,7 +104,11 @@ def load(path: str | Path) -> Artifact:
         ArtifactError: if it is missing, damaged (a hash differs), incomplete, or newer than this isthmus.
     """
     folder = Path(path)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
+    if "application" in manifest:
+        what = str(manifest["application"]).replace("_", " ")
+        advice = f"its autoencoders, such as {str(folder / 'members' / '0')!r}, or isthmus.load (isthmus detect)"
+        raise ArtifactError(f"{str(folder)!r} holds an application ({what}) and not one autoencoder; try {advice}")
     data = {name: _read_checked(folder, name, manifest) for name in _FILES}
     _check_metrics(folder, manifest["metrics"])
     try:
@@ -240,7 +244,8 @@ def _json(folder: Path, name: str, data: bytes) -> Any:
         raise ArtifactError(f"{name} of {str(folder)!r} is no JSON: {error}") from None
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a folder's manifest; raise `ArtifactError` if it is missing, damaged or newer."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise ArtifactError(f"{str(folder)!r} {what}; try the folder that model.save or --out made")

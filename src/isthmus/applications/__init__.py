@@ -1,1 +1,31 @@
-"""Applications: one file for each domain, and the table of them."""
+"""What autoencoders are good for: one file for each domain, and the table that names them."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from isthmus.detection.storing import application_of
+from isthmus.errors import ArtifactError, unknown_name
+from isthmus.estimator import load as load_autoencoder
+
+# The kind that a folder's manifest states, and the class that reads it.
+APPLICATIONS = {
+    "anomaly_detector": ("isthmus.applications.anomaly", "AnomalyDetector"),
+}
+
+
+def load(path: str | Path) -> Any:
+    """Return the model that was saved to a folder: an `Autoencoder`, or an application such as an `AnomalyDetector`.
+
+    Raises:
+        ArtifactError: if it is missing, damaged, incomplete or newer.
+    """
+    application = application_of(path)
+    if application is None:
+        return load_autoencoder(path)
+    if application not in APPLICATIONS:
+        raise ArtifactError(f"{str(path)!r}: " + unknown_name("application", application, APPLICATIONS))
+    module, name = APPLICATIONS[application]
+    return getattr(importlib.import_module(module), name).load(path)

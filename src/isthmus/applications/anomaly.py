@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,10 +13,15 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.advice import advise
+from isthmus.data.loader import take
 from isthmus.data.opening import open_source
 from isthmus.data.reading import NONE, Reading
 from isthmus.data.source import Numbers, Source
+from isthmus.data.stream_loader import join
+from isthmus.data.windows import SeriesWindows
 from isthmus.delivery import deliver
+from isthmus.detection import storing
+from isthmus.detection.drift import Drift, Reference, compare
 from isthmus.detection.ensemble import Ensemble
 from isthmus.detection.scores import Doubles, kinds_of
 from isthmus.detection.splitting import calibration_rows, halves
@@ -28,7 +35,15 @@ from isthmus.detection.thresholds import (
     p_values,
     warn_of_few,
 )
-from isthmus.errors import check_choice, check_integer, check_number
+from isthmus.errors import (
+    ArtifactError,
+    DataError,
+    IsthmusError,
+    check_choice,
+    check_integer,
+    check_number,
+    explain,
+)
 from isthmus.estimator import Autoencoder, as_recipe
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
@@ -40,6 +55,12 @@ from isthmus.verbs import seed_of
 _FITTED = 50_000
 # What is not measured by `advise`, by kind of row.
 _STARTS = {"series": "denoising", "tokens": "autoencoder", "ratings": "denoising"}
+
+# Rows of the last calls of `partial_fit` that are kept, of each kind.
+_RECENT = 20_000
+# The name in a folder's manifest, and the parameters in its settings.
+KIND = "anomaly_detector"
+_SETTINGS = ("scores", "threshold", "alpha", "trim", "calibration_fraction")
 
 File = str | Path | None
 
@@ -59,7 +80,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             what `isthmus.advise(X, "detect")` proposes, or a sequence of recipes for an ensemble of different ones.
         scores: kinds of score, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
             noise), "likelihood", "bound" (nats; importance-weighted), "neighbours" and "mahalanobis" (distances of
-            codes).
+            codes); "auto" for those that measured best (`isthmus.detection.scores.default_kinds`).
         members: autoencoders for each recipe, which differ by their seed and are trained together.
         threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
             beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
@@ -91,12 +112,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     ensemble_: Ensemble
     calibration_: Doubles
     threshold_: Threshold
+    reference_: Reference | None
 
     def __init__(
         self,
         recipe: Recipe | str | Path | Sequence[Recipe | str] = "auto",
         *,
-        scores: str | Sequence[str] = ("reconstruction", "neighbours"),
+        scores: str | Sequence[str] = "auto",
         members: int = 1,
         threshold: str = "conformal",
         alpha: float = 0.01,
@@ -129,9 +151,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             RecipeError: for settings out of range, and a recipe that does not fit the data.
             DataError: for data that cannot be used.
         """
-        kinds = self._checked()
+        self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
+        kinds = kinds_of(self.scores, source.kind)
         recipes = self._recipes(source, seed)
         aside = calibration_rows(source, self.calibration_fraction, self.alpha, seed)
         trimmed = self._trimmed(recipes, X, aside, kinds, condition, seed) if self.trim else NONE
@@ -142,14 +165,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self._calibrate(reading.whole(aside))
         return self
 
-    def _checked(self) -> tuple[str, ...]:
+    def _checked(self) -> None:
         check_integer("members", self.members, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
         check_number("trim", self.trim, 0.0, 0.5)
         if self.calibration_fraction != "auto":
             check_level("calibration_fraction", self.calibration_fraction)
-        return kinds_of(self.scores)
+        kinds_of(self.scores)
 
     def _recipes(self, source: Source, seed: int) -> list[Recipe]:
         """Return a recipe for each member."""
@@ -181,6 +204,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def _become(self, members: list[Autoencoder], kinds: Sequence[str], training: Batch, seed: int) -> None:
         self.members_ = members
         self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
+        self.reference_ = Reference.of(training)
+        self.__dict__.pop("_recent", None)
         self._describe()
 
     def _describe(self) -> None:
@@ -197,6 +222,48 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.calibration_ = calibration[: len(calibration) - int(self.trim * len(calibration))]
         self.threshold_ = find_threshold(self.calibration_, self.threshold, self.alpha)
         warn_of_few(self.threshold_, "a larger alpha, a larger calibration_fraction, or more rows")
+
+    def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
+        """Learn one more batch of rows, and find the threshold anew.
+
+        The first call decides what a row is, as `fit` would. Of each call a share of the rows is set aside; scores and
+        threshold are fitted again on the rows of the last calls (at most 20,000 of each kind), as the autoencoders now
+        see them. These rows are kept in memory and not saved: a loaded detector starts with those of its next call.
+
+        Args:
+            X: rows, as in `fit`.
+            y: ignored; it is there for scikit-learn.
+            condition: as in `fit`.
+
+        Raises:
+            DataError: for rows unlike those of the first call, and for series, whose windows overlap between calls.
+        """
+        self._checked()
+        seed = 0 if self.random_state is None else seed_of(self.random_state)
+        source = open_source(X, like=self.members_[0].schema_ if hasattr(self, "members_") else None, missing=True)
+        if isinstance(source, SeriesWindows):
+            raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
+        kinds = kinds_of(self.scores, source.kind)
+        calls = getattr(self, "calls_", 0)
+        aside = calibration_rows(source, self.calibration_fraction, self.alpha, derive(seed, "call", calls))
+        kept = np.delete(np.arange(len(source)), aside)
+        told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
+        members = getattr(self, "members_", None) or [Autoencoder(recipe) for recipe in self._recipes(source, seed)]
+        for member in members:
+            member.partial_fit(source.take(kept), condition=told(kept))
+        recent = getattr(self, "_recent", ())
+        blocks = [
+            members[0].reading(source.take(rows), told(rows)).whole(np.arange(len(rows))) for rows in (kept, aside)
+        ]
+        training, calibration = (_last([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True))
+        self._become(members, kinds, training, seed)
+        self._recent, self.calls_ = ((training,), (calibration,)), calls + 1
+        self._calibrate(calibration)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_recent"}
 
     # ---- use ---------------------------------------------------------------------------------------------------
 
@@ -252,6 +319,19 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             return strangeness > self.threshold_.value
         return false_discoveries(p_values(self.calibration_, strangeness), fdr)
 
+    def drift(self, X: Any, *, condition: Any = None) -> Drift:
+        """Return whether rows are still like those that were learned, on which the promise depends.
+
+        Args:
+            X: rows, as in `fit`; some hundreds at least.
+            condition: as in `fit`.
+        """
+        reading = self.reading(X, condition)
+        batches = list(reading.batches())
+        stability = self.reference_.stability(batches, reading.schema) if self.reference_ is not None else {}
+        strangeness = np.concatenate([self.ensemble_.strangeness(batch) for batch in batches])
+        return compare(self.calibration_, strangeness, stability)
+
     def reading(self, X: Any, condition: Any = None) -> Reading:
         """Return rows that are like the training rows, ready to be encoded."""
         self._check_fitted()
@@ -263,6 +343,64 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def _strangeness(self, X: Any, condition: Any = None) -> Doubles:
         return np.concatenate(list(self._strange(self.reading(X, condition))))
+
+    # ---- on disk -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the detector's folder, whole or not at all; see `isthmus.detection.storing`.
+
+        Raises:
+            ArtifactError: if `path` exists and `overwrite` is false, or holds something else.
+        """
+        self._check_fitted()
+        parts, arrays = self.ensemble_.state()
+        told = {name: getattr(self, name) for name in _SETTINGS}
+        settings: dict[str, Any] = {
+            "settings": {**told, "scores": list(self.ensemble_.kinds)},
+            "threshold": dataclasses.asdict(self.threshold_) | {"value": _finite(self.threshold_.value)},
+            "parts": parts,
+        }
+        arrays["calibration"] = self.calibration_
+        if self.reference_ is not None:
+            arrays |= {"reference.edges": self.reference_.edges, "reference.shares": self.reference_.shares}
+        schema = self.members_[0].schema_
+        sentences = (f"Rows: {schema.describe()}.", f"Threshold: {self.threshold_.describe()}.")
+        text = storing.card("An isthmus anomaly detector", sentences, settings["settings"])
+        return storing.save(storing.Stored(KIND, settings, arrays, self.members_, text), path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Return the detector that `save` wrote, with the same scores to the bit; `isthmus.load` does so, too.
+
+        Raises:
+            ArtifactError: if it is missing, damaged, incomplete or newer, or something else.
+        """
+        stored = storing.load(path)
+        if stored.application != KIND:
+            raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
+        try:
+            return cls._restored(stored)
+        except (KeyError, TypeError, ValueError, IndexError, IsthmusError) as error:
+            raise ArtifactError(f"{str(path)!r} is no usable detector: {error!r}") from None
+
+    @classmethod
+    def _restored(cls, stored: storing.Stored) -> Self:
+        told = {name: stored.settings["settings"][name] for name in _SETTINGS}
+        recipes = [member.recipe_ for member in stored.members]
+        detector = cls(recipes, members=1, **{**told, "scores": tuple(told["scores"])})
+        detector._checked()
+        detector.members_ = stored.members
+        threshold = dict(stored.settings["threshold"])
+        value = math.inf if threshold["value"] is None else float(threshold["value"])
+        detector.threshold_ = Threshold(**{**threshold, "value": value})
+        arrays = stored.arrays
+        detector.calibration_ = np.sort(arrays["calibration"].astype(np.float64).ravel())
+        inferences = [member.inference() for member in stored.members]
+        detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
+        edges = arrays.get("reference.edges")
+        detector.reference_ = None if edges is None else Reference(edges, arrays["reference.shares"])
+        detector._describe()
+        return detector
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "threshold_"):
@@ -287,6 +425,16 @@ def _training_rows(reading: Reading, out: Numbers) -> Batch:
     if len(rows) > _FITTED:
         rows = rows[np.linspace(0, len(rows) - 1, _FITTED).astype(np.int64)]
     return reading.whole(rows)
+
+
+def _last(batches: Sequence[Batch]) -> Batch:
+    """Return the last rows of batches, at most as many as are kept."""
+    joined = join(list(batches))
+    return take(joined, slice(max(0, joined.rows - _RECENT), joined.rows))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _parts(reading: Reading, rows: Numbers) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.detection.scores import SCORES, Doubles, Score, View
-from isthmus.errors import RecipeError
+from isthmus.errors import ArtifactError, RecipeError
 from isthmus.inference import Inference
 from isthmus.schema import Batch
 
@@ -23,9 +24,9 @@ _QUARTILES = 1.3489795
 class Scale:
     """What puts the scores of one kind on a scale that all share.
 
-    ``(f(score) - centre) / spread``, where f is the logarithm for errors and distances, and the identity for nats;
-    centre and spread are the median and the distance of the quartiles of the training rows' own, the latter as of a
-    normal density.
+    An error or a distance counts by the logarithm of its ratio to the median of the training rows' own: ``log(score /
+    median)``. Nats have a zero of their own, and count as ``(score - median) / spread``, with the distance between the
+    training rows' quartiles, as of a normal density, for the spread.
     """
 
     least: float
@@ -38,14 +39,13 @@ class Scale:
         finite = scores[np.isfinite(scores)]
         if not len(finite):
             return cls(0.0, 0.0, 1.0)
-        least = 0.0
         if ratio:
+            # Quartiles of the logarithms as a spread were tried too, and measured worse on tables and on images.
             typical = float(np.median(finite)) or float(finite.mean()) or 1.0
-            least = _LEAST * typical
-            finite = np.log(np.maximum(finite, least))
+            return cls(_LEAST * typical, math.log(typical), 1.0)
         low, centre, high = np.quantile(finite, [0.25, 0.5, 0.75])
         spread = float(high - low) / _QUARTILES or float(finite.std()) or 1.0
-        return cls(least, float(centre), spread)
+        return cls(0.0, float(centre), spread)
 
     def __call__(self, scores: Doubles) -> Doubles:
         """Return scores on the common scale."""
@@ -93,6 +93,11 @@ class Ensemble:
                 parts.append(Part(number, score, Scale.fit(score.fit(view, seed), ratio=score.ratio)))
         return cls(tuple(members), tuple(parts))
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of score, each once."""
+        return tuple(dict.fromkeys(part.score.kind for part in self.parts))
+
     def by_part(self, batch: Batch) -> Doubles:
         """Return strangeness by each part on the common scale, `(parts, rows)`."""
         views = [View(member, batch) for member in self.members]
@@ -131,5 +136,10 @@ class Ensemble:
         for place, told in enumerate(plain):
             prefix = f"{place}."
             state = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-            parts.append(Part(int(told["member"]), SCORES[told["score"]]().restore(state), Scale(**told["scale"])))
+            member = int(told["member"])
+            score = SCORES[told["score"]]().restore(state, members[member])
+            scale = Scale(**{name: float(value) for name, value in told["scale"].items()})
+            parts.append(Part(member, score, scale))
+        if not parts:
+            raise ArtifactError("a detector needs at least one score, and has none")
         return cls(tuple(members), tuple(parts))

@@ -17,7 +17,7 @@ import torch
 
 from isthmus.data.loader import take
 from isthmus.detection.neighbours import nearest
-from isthmus.errors import RecipeError, explain, unknown_name
+from isthmus.errors import ArtifactError, RecipeError, explain, unknown_name
 from isthmus.inference import BLOCK, Floats, Inference
 from isthmus.schema import Batch
 from isthmus.seeds import derive
@@ -97,8 +97,24 @@ class Score(ABC):
         """Return what was fitted, as arrays."""
         return {}
 
-    def restore(self, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Become what was fitted."""
+    def shapes(self, inference: Inference) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what `state` holds, -1 for any length."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray[Any, Any]], inference: Inference) -> Self:
+        """Become what was fitted.
+
+        Raises:
+            ArtifactError: for arrays of other names or shapes.
+        """
+        wanted = self.shapes(inference)
+        got = {name: value.shape for name, value in state.items()}
+        fits = got.keys() == wanted.keys() and all(
+            len(got[name]) == len(shape) and all(b in (-1, a) for a, b in zip(got[name], shape, strict=True))
+            for name, shape in wanted.items()
+        )
+        if not fits:
+            raise ArtifactError(f"the score {self.kind!r} needs arrays {wanted}, and has {got}")
         for name, value in state.items():
             setattr(self, name, value)
         return self
@@ -186,6 +202,9 @@ class Noisy(Score):
     def state(self) -> State:
         return {"noise": self.noise}
 
+    def shapes(self, inference: Inference) -> dict[str, tuple[int, ...]]:
+        return {"noise": (-1, *inference.schema.row)}
+
 
 class Neighbours(Score):
     """Mean Euclidean distance to the five nearest of at most 20,000 training codes; codes that are equal count once.
@@ -216,6 +235,9 @@ class Neighbours(Score):
     def state(self) -> State:
         return {"bank": self.bank}
 
+    def shapes(self, inference: Inference) -> dict[str, tuple[int, ...]]:
+        return {"bank": (-1, inference.width)}
+
 
 class Mahalanobis(Score):
     """Squared Mahalanobis distance of the code from the training codes, ``(z - m)' C^-1 (z - m)``.
@@ -241,6 +263,9 @@ class Mahalanobis(Score):
     def state(self) -> State:
         return {"centre": self.centre, "whitening": self.whitening}
 
+    def shapes(self, inference: Inference) -> dict[str, tuple[int, ...]]:
+        return {"centre": (inference.width,), "whitening": (inference.width, inference.width)}
+
 
 def in_blocks(rows: Doubles, product: Callable[[Doubles], Doubles]) -> Doubles:
     """Return a product of rows, taken in blocks of one size: its rounding depends on the shape."""
@@ -263,12 +288,19 @@ SCORES: dict[str, type[Score]] = {
 }
 
 
-def kinds_of(names: Any) -> tuple[str, ...]:
-    """Return names of kinds of score, checked.
+def default_kinds(rows: str) -> tuple[str, ...]:
+    """Return the kinds of score that measured best for a kind of row, such as "table"."""
+    return ("reconstruction", "neighbours")
+
+
+def kinds_of(names: Any, rows: str = "vector") -> tuple[str, ...]:
+    """Return names of kinds of score, checked; "auto" stands for those of a kind of row.
 
     Raises:
         RecipeError: for none, a name that is unknown and one that is there twice.
     """
+    if isinstance(names, str) and names == "auto":
+        return default_kinds(rows)
     found = (names,) if isinstance(names, str) else tuple(names)
     for name in found:
         if name not in SCORES:
