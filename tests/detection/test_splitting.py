@@ -19,7 +19,7 @@ def test_the_rate_is_alpha_itself(rows: int, alpha: float) -> None:
     assert len(np.unique(found)) == count and (np.diff(found) > 0).all() and found.max() < rows
     if rows >= 3 / alpha:
         assert rank_of(alpha, count) / (count + 1) == pytest.approx(alpha, rel=0.01)
-        assert 0.1 * rows < count < 0.51 * rows or count == round(1 / alpha) - 1
+        assert 0.1 * rows < count < 0.501 * rows or count == round(1 / alpha) - 1
     else:
         assert count == round(0.2 * rows)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.data.source import Numbers, Source
 from isthmus.data.windows import SeriesWindows
-from isthmus.detection.thresholds import rows_needed
+from isthmus.detection.thresholds import rank_of, rows_needed
 from isthmus.errors import DataError, explain
 from isthmus.seeds import derive
 
@@ -27,8 +27,8 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
 
     Args:
         source: all rows.
-        fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half, about: so many that the rate of a
-            conformal threshold is `alpha` itself, if a third of the rows is enough for that.
+        fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half, or a few less: so many that the
+            rate of a conformal threshold is `alpha` itself, if a third of the rows is enough for that.
         alpha: the false-alarm rate that is wanted.
         seed: decides which.
 
@@ -52,7 +52,7 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
 def _count(rows: int, alpha: float) -> int:
     count = min(round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0)), _MOST)
     # With a whole number of rows above the threshold the rate is alpha itself, and not less.
-    above = max(1, round(alpha * (count + 1)))
+    above = max(1, rank_of(alpha, count))
     whole = rows_needed(alpha / above)
     return whole if whole <= rows / 3 or whole <= count else count
 
