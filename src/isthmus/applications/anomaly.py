@@ -446,6 +446,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "threshold_")
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
+        return tags
+
 
 def default_recipe(source: Source) -> Recipe:
     """Return the recipe for rows of a source: what `advise` measures, or a start for rows that it does not measure.
