@@ -150,7 +150,9 @@ def _picture(explanation: Explanation, place: int) -> str:
     if explanation.part == "pixel":
         images = np.stack(portraits.image_and_heat(explanation, place))
         step = -(-max(images.shape[1:3]) // _MOST_PIXELS)
-        return plots.mosaic(images[:, ::step, ::step], 3)
+        # Enlarged, so that what lies between them stays narrow.
+        times = max(1, _MOST_PIXELS // max(images.shape[1:3]))
+        return plots.mosaic(images[:, ::step, ::step].repeat(times, 1).repeat(times, 2), 3)
     return plots.as_svg(portraits.series(explanation, place)) if explanation.part == "step" else ""
 
 
@@ -172,9 +174,15 @@ def histogram(calibration: Doubles, strangeness: Doubles, threshold: float) -> s
     ):
         kept = np.clip(values, low, high)
         axes.hist(
-            kept, bins=edges.tolist(), weights=np.full(len(kept), 100.0 / len(kept)), color=colour, alpha=0.55, label=name
+            kept,
+            bins=edges.tolist(),
+            weights=np.full(len(kept), 100.0 / len(kept)),
+            color=colour,
+            alpha=0.55,
+            label=name,
         )
     plots.logarithmic(axes, "y")
+    axes.set_ylim(bottom=60.0 / max(len(calibration), len(strangeness)))
     if math.isfinite(threshold):
         axes.axvline(threshold, color=plots.INK, linewidth=1.6, linestyle="--", label="threshold")
     axes.set_xlabel("strangeness" + (" (the last bar holds all beyond)" if high < both.max() else ""))
@@ -231,7 +239,11 @@ def judged(found: Found, truth: Bits) -> dict[str, Any]:
             _kept(found, false, normal),
         ),
         ("Precision", percent(caught / found.count) if found.count else "–", "alarms that are anomalies"),
-        ("AUROC", f"{auroc(truth, strangeness):.4f}", "an anomaly is stranger than a normal row in so many of all pairs"),
+        (
+            "AUROC",
+            f"{auroc(truth, strangeness):.4f}",
+            "how often an anomaly is stranger than a normal row",
+        ),
         ("Average precision", f"{average_precision(truth, strangeness):.4f}", f"{truth.mean():.3g} by chance"),
         (
             f"Precision of the {int(truth.sum()):,} strangest",
@@ -276,7 +288,8 @@ def _kept(found: Found, false: int, normal: int) -> str:
     else:
         low, high = binomial_interval(normal, threshold.level)
     said = "as promised" if low <= false <= high else "more than promised" if false > high else "fewer than promised"
-    return f"{said}: at {percent(threshold.level)} between {low:,} and {high:,} in 99 of 100 cases, if rows are independent"
+    between = f"between {low:,} and {high:,} in 99 of 100 cases"
+    return f"{said}: at {percent(threshold.level)} {between}, if rows are independent"
 
 
 def _by_label(found: Found, truth: Bits) -> list[tuple[str, str, str]]:

@@ -15,7 +15,8 @@ from typer.core import TyperGroup
 
 from isthmus.errors import DataError, IsthmusError, explain
 from isthmus.interface.console import print_json, print_metrics, print_recipes, recipe_facts, say, say_condition
-from isthmus.interface.detecting import detect, explain as explain_row
+from isthmus.interface.detecting import detect
+from isthmus.interface.detecting import explain as explain_row
 from isthmus.interface.options import DATA, Asked, Column, Data, Drop, Json, Model, Overwrite, Rows, changes_of
 from isthmus.interface.using import USES
 
@@ -187,12 +188,14 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what a model is and how well it was trained, or what the rows of DATA are, column by column."""
+    from isthmus.detection.storing import application_of
     from isthmus.interface import inspecting
 
     if (Path(path) / "manifest.json").exists():
         if rows or column or drop:
             raise DataError(explain("no --rows, --column or --drop for a model", "some", "leaving them out"))
-        inspecting.inspect_model(Path(path), as_json=as_json)
+        detector = application_of(path) is not None
+        (inspecting.inspect_detector if detector else inspecting.inspect_model)(Path(path), as_json=as_json)
     else:
         inspecting.inspect_data(path, Asked.of(rows, column, drop), as_json=as_json)
 

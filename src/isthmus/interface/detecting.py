@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from isthmus.errors import ArtifactError, DataError, unknown_name
 from isthmus.errors import explain as expected_got
@@ -41,6 +41,13 @@ class _Detect(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+class _Find(TyperCommand):
+    """The default command, whose name is not typed."""
+
+    def get_usage(self, ctx: Any) -> str:
+        return super().get_usage(ctx).replace(f"detect {DEFAULT} [", "detect [")
+
+
 detect = typer.Typer(
     name="detect",
     cls=_Detect,
@@ -54,7 +61,7 @@ detect = typer.Typer(
 )
 
 
-@detect.command(DEFAULT)
+@detect.command(DEFAULT, cls=_Find)
 def find(
     model: Detector,
     data: Data,
@@ -114,9 +121,7 @@ def fit(
         list[str] | None,
         typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as training.epochs=50; repeatable."),
     ] = None,
-    scores: Annotated[
-        str, typer.Option("--scores", help="Kinds of score that are averaged, parted by commas.")
-    ] = "",
+    scores: Annotated[str, typer.Option("--scores", help="Kinds of score that are averaged, parted by commas.")] = "",
     members: Annotated[int, typer.Option("--members", min=1, help="Autoencoders for each recipe.")] = 1,
     threshold: Annotated[
         str, typer.Option("--threshold", help="conformal, pot, quantile, or contamination.")
@@ -218,7 +223,9 @@ def explain(
         explaining.check_out(out, overwrite=overwrite)
     found = _found(model, data, drop, condition, None, 1)
     if row >= len(found.source):
-        raise DataError(f"--row {row}: " + expected_got(f"a row from 0 to {len(found.source) - 1}", str(row), "--row 0"))
+        raise DataError(
+            f"--row {row}: " + expected_got(f"a row from 0 to {len(found.source) - 1}", str(row), "--row 0")
+        )
     explanation = found.detector.explain(found.source, rows=[row], condition=found.condition)
     if out is not None:
         explaining.write(explanation, out)

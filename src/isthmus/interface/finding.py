@@ -1,4 +1,4 @@
-"""What a detector finds among rows: strangeness, alarms and their reasons, as lines of a table, as JSON, in sentences."""
+"""What a detector finds among rows: strangeness, alarms and their reasons, as a table, as JSON and in sentences."""
 
 from __future__ import annotations
 
@@ -96,6 +96,12 @@ class Found:
         """Return what the alarms promise, in a sentence."""
         if self.fdr is None:
             return self.detector.threshold_.describe()
+        if not self.count and self.fdr / len(self.strangeness) < 1 / (1 + len(self.detector.calibration_)):
+            least = 1 / (1 + len(self.detector.calibration_))
+            return (
+                f"with {len(self.detector.calibration_):,} rows held out no p-value is below {least:.2g}, which is too "
+                "coarse for a single alarm among so many rows: fit on more rows, or leave out --fdr"
+            )
         level = percent(self.fdr)
         return f"of these alarms at most {level} are false, on average, if rows are independent (Benjamini-Hochberg)"
 

@@ -117,10 +117,10 @@ def histogram(values: Array, *, label: str, what: str = "rows") -> str:
     figure, axes = chart(width=4.8, height=3.0)
     low, high = float(values.min()), float(values.max())
     count = int(np.clip(np.sqrt(len(values)), 5, 40))
-    logarithmic = low > 0 and high > 10 * low
-    edges = np.geomspace(low, high, count + 1) if logarithmic else np.linspace(low, max(high, low + 1e-12), count + 1)
+    bent = low > 0 and high > 10 * low
+    edges = np.geomspace(low, high, count + 1) if bent else np.linspace(low, max(high, low + 1e-12), count + 1)
     axes.hist(values, bins=edges.tolist(), color=BLUE, alpha=0.85)
-    if logarithmic:
+    if bent:
         logarithmic(axes, "x")
     marks = {"median": (float(np.median(values)), INK), "highest 1 %": (float(np.quantile(values, 0.99)), ORANGE)}
     for name, (place, colour) in marks.items():

@@ -1,4 +1,4 @@
-"""Pictures of one strange row: an image beside its heat map, a series with the strange steps shaded, columns as bars."""
+"""Pictures of one strange row: an image and its heat map, a series with strange steps shaded, columns as bars."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ def columns(explanation: Explanation, number: int) -> Figure:
         _plain(axes.text(part.share, place, f"  {seen}, expected {expected}", va="center", fontsize=8, color=INK))
     for text in axes.get_yticklabels():
         _plain(text)
-    axes.set_xlim(0, 1.45 * max(part.share for part in parts))
+    longest = max(part.share for part in parts)
+    axes.set_xlim(0, 1.45 * longest)
+    axes.set_xticks([tick for tick in MaxNLocator(5).tick_values(0.0, longest) if tick <= longest * 1.001 or tick == 0])
     axes.xaxis.set_major_formatter(lambda share, _: percent(share))
     axes.set_xlabel("share of the strangeness")
     return figure
