@@ -1,0 +1,1 @@
+"""Detectors of anomalies beside others, on the same rows and splits."""
