@@ -88,7 +88,9 @@ def ranges_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int
     return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
 
 
-def reasons_at(series: Series, step: int, score: WindowScore, reading: Reading, most: int, *, causal: bool) -> tuple[Reason, ...]:
+def reasons_at(
+    series: Series, step: int, score: WindowScore, reading: Reading, most: int, *, causal: bool
+) -> tuple[Reason, ...]:
     """Return why a step is strange: the `most` channels that add most to it.
 
     Shares are of the average over the windows that hold the step (of the one that ends with it, where `causal`), and
