@@ -150,6 +150,8 @@ class _Mending:
             filled = self._possible(going, column, filled)
             helps = left < before
             going, column, filled, before = going[helps], column[helps], filled[helps], before[helps]
+            if not len(going):
+                break
             self.rows[going] = filled
             expected[going] = self._expected(going, filled)
             errors = errors.copy()
