@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,10 +162,14 @@ def fit(
     )
     recipes = _recipes(recipe or ["auto"], settings)
     source, told = read_training(data, Asked.of(rows, column, drop), condition, missing=True)
-    detector.set_params(recipe=recipes(source)).fit(source, condition=told)
-    if any(member.history_.stop_reason == "interrupted" for member in detector.members_):
-        say("interrupted: nothing is written")
-        raise typer.Exit(1)
+    with warnings.catch_warnings():
+        # A part that stopped half-way says so by a warning; what follows would go on with it.
+        warnings.filterwarnings("error", message="interrupted", category=RuntimeWarning)
+        try:
+            detector.set_params(recipe=recipes(source)).fit(source, condition=told)
+        except RuntimeWarning:
+            say("interrupted: nothing is written")
+            raise typer.Exit(1) from None
     detector.save(out, overwrite=overwrite)
     if as_json:
         from isthmus.interface.finding import facts
