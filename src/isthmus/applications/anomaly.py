@@ -275,9 +275,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return how normal each row is, `(rows,)`, float64: minus the strangeness, about 0 for a typical row.
 
-        The strangeness is the average over members and kinds of score of ``log(s / median)``, where s is the row's score
-        and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts as
-        ``(s - median) / spread`` (`isthmus.detection.ensemble.Scale`).
+        The strangeness is the average over members and kinds of score of ``log(s / median)``, where s is the row's
+        score and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts
+        as ``(s - median) / spread`` (`isthmus.detection.ensemble.Scale`).
 
         Args:
             X: rows, as in `fit`.
