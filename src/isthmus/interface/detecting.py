@@ -265,7 +265,7 @@ def load_detector(path: Path) -> AnomalyDetector:
 
     detector = load(path)
     if not isinstance(detector, AnomalyDetector):
-        got = f"one of an {type(detector).__name__}"
+        got = f"the folder of an {type(detector).__name__}"
         raise ArtifactError(f"{str(path)!r}: " + expected_got("a detector's folder", got, "isthmus detect fit"))
     return detector
 
