@@ -26,6 +26,7 @@ PUBLIC = [
     "LatentClassifier",
     "LatentRegressor",
     "Recipe",
+    "SeriesDetector",
     "Training",
     "__version__",
     "advise",

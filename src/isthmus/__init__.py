@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from isthmus.advice import advise
     from isthmus.applications import load
     from isthmus.applications.anomaly import AnomalyDetector
+    from isthmus.applications.series import SeriesDetector
     from isthmus.data.opening import read
     from isthmus.errors import IsthmusError
     from isthmus.estimator import Autoencoder
@@ -24,6 +25,7 @@ __all__ = [
     "LatentClassifier",
     "LatentRegressor",
     "Recipe",
+    "SeriesDetector",
     "Training",
     "__version__",
     "advise",
@@ -41,6 +43,7 @@ _HOMES = {
     "LatentClassifier": "isthmus.supervised",
     "LatentRegressor": "isthmus.supervised",
     "Recipe": "isthmus.recipe",
+    "SeriesDetector": "isthmus.applications.series",
     "Training": "isthmus.recipe",
     "advise": "isthmus.advice",
     "load": "isthmus.applications",

@@ -13,6 +13,7 @@ from isthmus.estimator import load as load_autoencoder
 # The kind that a folder's manifest states, and the class that reads it.
 APPLICATIONS = {
     "anomaly_detector": ("isthmus.applications.anomaly", "AnomalyDetector"),
+    "series_detector": ("isthmus.applications.series", "SeriesDetector"),
 }
 
 

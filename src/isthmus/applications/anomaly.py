@@ -23,6 +23,8 @@ from isthmus.delivery import deliver
 from isthmus.detection import storing
 from isthmus.detection.drift import Drift, Reference, compare
 from isthmus.detection.ensemble import Ensemble
+from isthmus.detection.mending import Usual
+from isthmus.detection.reasons import Explanation, reasons_for
 from isthmus.detection.scores import Doubles, kinds_of
 from isthmus.detection.splitting import calibration_rows, halves
 from isthmus.detection.thresholds import (
@@ -113,6 +115,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     calibration_: Doubles
     threshold_: Threshold
     reference_: Reference | None
+    usual_: Usual
 
     def __init__(
         self,
@@ -205,6 +208,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.members_ = members
         self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
         self.reference_ = Reference.of(training)
+        self.usual_ = Usual.fit(self.ensemble_.members, training)
         self.__dict__.pop("_recent", None)
         self._describe()
 
@@ -332,6 +336,37 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         strangeness = np.concatenate([self.ensemble_.strangeness(batch) for batch in batches])
         return compare(self.calibration_, strangeness, stability)
 
+    def explain(self, X: Any, *, rows: Sequence[int] | None = None, condition: Any = None) -> Explanation:
+        """Return why rows are strange: the parts of each with the value seen, the value expected, and a share.
+
+        Of a table and of vectors the parts are columns, of images pixels, of series steps and channels; the shares of a
+        row are not negative and sum to 1. `isthmus.detection.mending.shares_of` says how they are found.
+
+        Args:
+            X: rows, as in `fit`.
+            rows: numbers of the rows to explain, such as those of the alarms; None for all.
+            condition: as in `fit`, for all rows of X.
+
+        Returns:
+            A sequence of one `Reason` for each row, with `to_frame` and `sentences`.
+
+        Raises:
+            DataError: for rows unlike the training rows, and numbers of rows that are not there.
+
+        Example:
+            >>> import numpy as np
+            >>> from isthmus import AnomalyDetector
+            >>> rows = np.random.default_rng(0).normal(size=(400, 4))
+            >>> rows[:, 3] = rows[:, 0] + rows[:, 1]
+            >>> detector = AnomalyDetector("denoising", alpha=0.05, random_state=0).fit(rows)
+            >>> reason = detector.explain([[0, 0, 0, 0], [2, 2, 9, 4]])[1]
+            >>> reason.alarm, reason.parts[0].place
+            (True, 'column 2')
+        """
+        return reasons_for(
+            self.reading(X, condition), self.ensemble_, self.usual_, self.calibration_, self.threshold_, rows
+        )
+
     def reading(self, X: Any, condition: Any = None) -> Reading:
         """Return rows that are like the training rows, ready to be encoded."""
         self._check_fitted()
@@ -361,6 +396,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             "parts": parts,
         }
         arrays["calibration"] = self.calibration_
+        arrays |= self.usual_.state()
         if self.reference_ is not None:
             arrays |= {"reference.edges": self.reference_.edges, "reference.shares": self.reference_.shares}
         schema = self.members_[0].schema_
@@ -397,6 +433,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         detector.calibration_ = np.sort(arrays["calibration"].astype(np.float64).ravel())
         inferences = [member.inference() for member in stored.members]
         detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
+        detector.usual_ = Usual.restore(arrays)
         edges = arrays.get("reference.edges")
         detector.reference_ = None if edges is None else Reference(edges, arrays["reference.shares"])
         detector._describe()
@@ -408,6 +445,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "threshold_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
+        return tags
 
 
 def default_recipe(source: Source) -> Recipe:

@@ -33,6 +33,8 @@ _NEIGHBOURS = 5
 _BOUND_SAMPLES = 64
 # Through noise of so many of the rows' deviations, so many times.
 _NOISE, _DRAWS = 0.8, 8
+# Rows that are seen through noise at a time.
+_ROWS = 1 << 12
 # Of images, at most; of smaller ones the window is as wide as they are. Values that are compared at a time.
 _WINDOW, _AT_A_TIME = 11, 1 << 19
 # A covariance of codes is made invertible by this share of its mean variance.
@@ -201,14 +203,19 @@ class Noisy(Score):
         return self.of(view)
 
     def of(self, view: View) -> Doubles:
-        total = np.zeros(view.batch.rows)
-        for noise in torch.from_numpy(self.noise):
-            x = view.batch.x + noise.to(view.batch.x.device)
-            if view.batch.mask is not None:
-                x = x * view.batch.mask
-            seen = view.inference.expected(view.batch.replace(x=x))
-            total += squared_errors(view.batch, seen).sum(1)
-        return total / len(self.noise)
+        found = np.zeros(view.batch.rows)
+        noise = torch.from_numpy(self.noise).to(view.batch.x.device)
+        for start in range(0, view.batch.rows, _ROWS):
+            part = take(view.batch, slice(start, start + _ROWS))
+            # All draws at once: those of a single row go through the network together.
+            drawn = part.repeat(len(noise))
+            seen = drawn.x + noise.repeat_interleave(part.rows, 0)
+            if drawn.mask is not None:
+                seen = seen * drawn.mask
+            errors = squared_errors(drawn, view.inference.expected(drawn.replace(x=seen, target=drawn.wanted))).sum(1)
+            for one in errors.reshape(len(noise), part.rows):
+                found[start : start + _ROWS] += one
+        return found / len(noise)
 
     def state(self) -> State:
         return {"noise": self.noise}
@@ -348,12 +355,15 @@ SCORES: dict[str, type[Score]] = {
 }
 
 
+# Of tables and vectors: the ADBench tables and NSL-KDD, on each of which the three beat any two and any one.
+_NUMBERS = ("reconstruction", "noisy", "neighbours")
+# Of images: one class of MNIST, 98.9 with the structure, 96.3 with the squared error, 98.6 with both.
+_DEFAULTS = {"table": _NUMBERS, "vector": _NUMBERS, "image": ("structure", "neighbours")}
+
+
 def default_kinds(rows: str) -> tuple[str, ...]:
     """Return the kinds of score that measured best for a kind of row, such as "table"."""
-    # One class of MNIST: 98.9 with the structure, 96.3 with the squared error, 98.6 with both.
-    if rows == "image":
-        return ("structure", "neighbours")
-    return ("reconstruction", "neighbours")
+    return _DEFAULTS.get(rows, ("reconstruction", "neighbours"))
 
 
 def kinds_of(names: Any, rows: str = "vector") -> tuple[str, ...]:

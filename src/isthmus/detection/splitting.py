@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.data.source import Numbers, Source
 from isthmus.data.windows import SeriesWindows
-from isthmus.detection.thresholds import rows_needed
+from isthmus.detection.thresholds import rank_of, rows_needed
 from isthmus.errors import DataError, explain
 from isthmus.seeds import derive
 
@@ -27,8 +27,8 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
 
     Args:
         source: all rows.
-        fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half. If a third of the rows is enough
-            for a conformal threshold at `alpha`, no fewer than it takes.
+        fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half, or a few less: so many that the
+            rate of a conformal threshold is `alpha` itself, if a third of the rows is enough for that.
         alpha: the false-alarm rate that is wanted.
         seed: decides which.
 
@@ -37,7 +37,8 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
     """
     rows = len(source)
     if rows < _FEWEST:
-        raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", f"{rows}", "more rows"))
+        got = "one sample" if rows == 1 else f"{rows} rows"
+        raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", got, "more rows"))
     count = _count(rows, alpha) if isinstance(fraction, str) else round(fraction * rows)
     count = min(max(count, 1), rows - 2, _MOST)
     if isinstance(source, SeriesWindows):
@@ -49,9 +50,11 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
 
 
 def _count(rows: int, alpha: float) -> int:
-    count = round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0))
-    needed = rows_needed(alpha)
-    return max(count, needed) if needed <= rows / 3 else count
+    count = min(round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0)), _MOST)
+    # With a whole number of rows above the threshold the rate is alpha itself, and not less.
+    above = max(1, rank_of(alpha, count))
+    whole = rows_needed(alpha / above)
+    return whole if whole <= rows / 3 or whole <= count else count
 
 
 def halves(rows: int, aside: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:

@@ -1,5 +1,22 @@
 """Metrics: pure functions over arrays, which need no weights but those they fit themselves."""
 
+from isthmus.metrics.detection import (
+    auroc,
+    average_precision,
+    beta_binomial_interval,
+    binomial_interval,
+    false_alarm_rate,
+    precision_at_k,
+)
+from isthmus.metrics.detection_series import (
+    PointAdjusted,
+    best_range_f1,
+    period,
+    point_adjusted_f1,
+    range_f1,
+    vus_pr,
+    vus_roc,
+)
 from isthmus.metrics.disentanglement import DCI, dci, factor_vae_score, information, mig, sap
 from isthmus.metrics.generation import (
     DensityCoverage,
@@ -31,9 +48,15 @@ __all__ = [
     "DensityCoverage",
     "FeatureSpace",
     "FrechetDistance",
+    "PointAdjusted",
     "PrecisionRecall",
     "advice",
+    "auroc",
     "average_activation",
+    "average_precision",
+    "best_range_f1",
+    "beta_binomial_interval",
+    "binomial_interval",
     "classifier_space",
     "code_health",
     "codebook_perplexity",
@@ -43,16 +66,23 @@ __all__ = [
     "density_coverage",
     "effective_rank",
     "factor_vae_score",
+    "false_alarm_rate",
     "frechet_distance",
     "information",
     "kl_per_latent",
     "mig",
     "mse",
     "mutual_information",
+    "period",
+    "point_adjusted_f1",
+    "precision_at_k",
     "precision_recall",
     "psnr",
+    "range_f1",
     "sap",
     "share_below",
     "ssim",
+    "vus_pr",
+    "vus_roc",
     "whitened_space",
 ]

@@ -1,0 +1,204 @@
+"""How well strangeness tells anomalies from normal rows, and whether alarms come as seldom as promised.
+
+All take `labels` `(rows,)`, 1 for an anomaly and 0 for a normal row, and one number for each row: `strangeness`, of
+which higher is stranger, or `alarms`, 1 or True where there is one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from isthmus.errors import DataError, check_integer, check_number, explain
+from isthmus.metrics.arrays import Array, pair
+
+
+def auroc(labels: Any, strangeness: Any) -> float:
+    """Return the probability that an anomaly is stranger than a normal row; a tie counts one half.
+
+    The area under the curve of true over false alarm rates. 0.5 for a guess, in [0, 1], higher is better.
+
+    Args:
+        labels: `(rows,)`, 1 for an anomaly.
+        strangeness: `(rows,)`, higher is stranger.
+
+    Raises:
+        DataError: for labels of one kind only, and values that are not finite.
+
+    Example:
+        >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
+        0.875
+    """
+    return float(roc_auc_score(*labelled(labels, strangeness)))
+
+
+def average_precision(labels: Any, strangeness: Any) -> float:
+    """Return the area under the curve of precision over recall, ``sum_n (R_n - R_(n-1)) P_n`` over all thresholds.
+
+    The share of anomalies for a guess, in [0, 1], higher is better.
+
+    Args:
+        labels: `(rows,)`, 1 for an anomaly.
+        strangeness: `(rows,)`, higher is stranger.
+
+    Raises:
+        DataError: as `auroc`.
+
+    Example:
+        >>> average_precision([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.8])
+        0.833
+    """
+    return float(average_precision_score(*labelled(labels, strangeness)))
+
+
+def precision_at_k(labels: Any, strangeness: Any, k: int | None = None) -> float:
+    """Return the share of anomalies among the k strangest rows.
+
+    Of rows that tie for the last places, the expectation over all orders counts.
+
+    Args:
+        labels: `(rows,)`, 1 for an anomaly.
+        strangeness: `(rows,)`, higher is stranger.
+        k: how many rows are looked at; by default as many as there are anomalies, where precision equals recall.
+
+    Raises:
+        DataError: as `auroc`, and for more rows than there are.
+
+    Example:
+        >>> precision_at_k([0, 1, 1, 0], [0.1, 0.9, 0.5, 0.5])
+        0.75
+    """
+    truth, scores = labelled(labels, strangeness)
+    k = int(truth.sum()) if k is None else k
+    check_integer("k", k)
+    if k > len(truth):
+        raise DataError("k: " + explain(f"at most {len(truth)}, the number of rows", str(k), "a smaller one"))
+    last = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above, level = scores > last, scores == last
+    share = float(truth[level].mean())
+    return (float(truth[above].sum()) + (k - int(above.sum())) * share) / k
+
+
+def false_alarm_rate(labels: Any, alarms: Any) -> float:
+    """Return the share of normal rows with an alarm, in [0, 1].
+
+    `binomial_interval` and `beta_binomial_interval` say within which counts it keeps a promise.
+
+    Args:
+        labels: `(rows,)`, 1 for an anomaly; all may be 0.
+        alarms: `(rows,)`, 1 for an alarm.
+
+    Raises:
+        DataError: without normal rows, and for values other than 0 and 1.
+
+    Example:
+        >>> false_alarm_rate([0, 0, 0, 0, 1], [0, 1, 0, 0, 1])
+        0.25
+    """
+    truth, raised = pair(("labels", "alarms"), labels, alarms)
+    truth, raised = binary("labels", truth), binary("alarms", raised)
+    if truth.all():
+        raise DataError("labels: " + explain("at least one normal row (0)", "none", "passing normal rows too"))
+    return float(raised[~truth].mean())
+
+
+def binomial_interval(rows: int, rate: float, level: float = 0.99) -> tuple[int, int]:
+    """Return between which counts of alarms, both included, lie `rows` normal rows if each has one at `rate`.
+
+    The quantiles (1 - level)/2 and (1 + level)/2 of the binomial distribution, so that the count lies within with a
+    probability of at least `level`. For a threshold that does not depend on chance; that of a calibration set does:
+    `beta_binomial_interval`.
+
+    Args:
+        rows: normal rows that the threshold was not fitted on.
+        rate: the promised rate of false alarms.
+        level: the probability to lie within.
+
+    Raises:
+        RecipeError: for a rate or level outside (0, 1], and no rows.
+
+    Example:
+        >>> binomial_interval(1000, 0.01)
+        (3, 19)
+    """
+    _check(rows, rate, level)
+    low, high = stats.binom.interval(level, rows, rate)
+    return int(low), int(high)
+
+
+def beta_binomial_interval(rows: int, alpha: float, calibration_rows: int, level: float = 0.99) -> tuple[int, int]:
+    """Return between which counts, both included, lie the alarms of `rows` normal rows under a conformal threshold.
+
+    A row raises an alarm if ``p = (1 + #{calibration rows at least as strange}) / (1 + n) <= alpha``. Over the draw of
+    n calibration rows, the rate of false alarms is Beta(k, n + 1 - k) with ``k = floor(alpha (n + 1))``, so the count
+    is beta-binomial: on average at most alpha, yet one calibration set is not the average. Scores without ties.
+
+    Args:
+        rows: normal rows that are exchangeable with the calibration rows.
+        alpha: the promised rate of false alarms.
+        calibration_rows: n.
+        level: the probability to lie within.
+
+    Raises:
+        RecipeError: as `binomial_interval`.
+
+    Example:
+        >>> beta_binomial_interval(1000, 0.01, calibration_rows=999)
+        (1, 24)
+        >>> beta_binomial_interval(1000, 0.01, calibration_rows=50)  # too few: there is never an alarm
+        (0, 0)
+
+    Paper: Bates et al., Testing for outliers with conformal p-values, Annals of Statistics 2023,
+    https://arxiv.org/abs/2104.08279.
+    """
+    _check(rows, alpha, level)
+    check_integer("calibration_rows", calibration_rows)
+    # 0.01 * 100 may be a little below 1.
+    k = math.floor(alpha * (calibration_rows + 1) * (1 + 1e-12))
+    if k == 0 or k > calibration_rows:
+        return (0, 0) if k == 0 else (rows, rows)
+    low, high = stats.betabinom.interval(level, rows, k, calibration_rows + 1 - k)
+    return int(low), int(high)
+
+
+def labelled(labels: Any, strangeness: Any) -> tuple[Array, Array]:
+    """Return labels as booleans and strangeness as float64, both `(rows,)`.
+
+    Raises:
+        DataError: for labels other than 0 and 1 or of one kind only, and values that are not finite.
+
+    Example:
+        >>> labelled([0, 1], [0.5, 2])
+        (array([False,  True]), array([0.5, 2. ]))
+    """
+    truth, scores = pair(("labels", "strangeness"), labels, strangeness)
+    truth = binary("labels", truth)
+    if truth.all() or not truth.any():
+        only = "only anomalies (1)" if truth.all() else "only normal rows (0)"
+        raise DataError("labels: " + explain("anomalies and normal rows", only, "leaving such a set out"))
+    return truth, scores
+
+
+def binary(where: str, values: Array) -> Array:
+    """Return zeros and ones `(rows,)` as booleans.
+
+    >>> binary("alarms", np.array([0.0, 1.0]))
+    array([False,  True])
+    """
+    if values.ndim != 1:
+        raise DataError(f"{where}: " + explain("one value for each row", f"shape {values.shape}", "values.ravel()"))
+    other = (values != 0) & (values != 1)
+    if other.any():
+        row = int(other.argmax())
+        raise DataError(f"{where}: " + explain("0 and 1", f"{values[row]:g} at row {row}", "(values == anomaly)"))
+    return values.astype(bool)
+
+
+def _check(rows: int, rate: float, level: float) -> None:
+    check_integer("rows", rows)
+    check_number("rate", rate, 0.0, 1.0, open_low=True)
+    check_number("level", level, 0.0, 1.0, open_low=True)
