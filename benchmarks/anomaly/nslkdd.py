@@ -153,8 +153,8 @@ def report(runs: dict[str, list[Found]], labelled: Sequence[Labelled], command: 
         "## NSL-KDD\n",
         "Learned from the normal rows of KDDTrain+, tested on all of KDDTest+; AUROC x 100, also for the attacks of"
         "\neach family; accuracy in per cent where rows with a conformal p-value of at most 1 or 5 % are alarms, and"
-        "\nthe share of KDDTest+'s normal rows that are. These are drawn otherwise than KDDTrain+'s, so no promise holds"
-        f"\nfor them. {overlap} rows of KDDTest+ equal a normal row of KDDTrain+. Median (range) over the seeds;"
+        "\nthe share of KDDTest+'s normal rows that are. These are drawn otherwise than KDDTrain+'s, so no promise"
+        f"\nholds for them. {overlap} rows of KDDTest+ equal a normal row of KDDTrain+. Median (range) over the seeds;"
         f" {', '.join(METHODS[m].label for m in ONE_SEED)}\nhave one. {where()}.\n",
         one_class_table(runs),
     ]
