@@ -267,7 +267,10 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             DataError: for another number of channels, and infinite values.
         """
         self._check_fitted()
-        new = Series("stream", as_steps(values, self.n_features_in_)).values.astype(np.float64)
+        given = as_steps(values, self.n_features_in_)
+        if not len(given):
+            return np.zeros(0)
+        new = Series("stream", given).values.astype(np.float64)
         length = int(self.members_[0].schema_.shape[0])
         known = np.concatenate([self._recent, new])
         reading, scores = self._stream, []
@@ -275,11 +278,11 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             block = growing(known, first, min(first + _AT_A_TIME, len(known)), length)
             scores.append(-self.score_.strangeness(reading.batch(block)))
         self._recent = known[max(0, len(known) - length + 1) :]
-        return np.concatenate(scores) if scores else np.zeros(0)
+        return np.concatenate(scores)
 
     def restart(self) -> Self:
         """Forget the steps that `update` has taken: the next ones are the first of a series."""
-        self._check_members()
+        self._check_fitted()
         first = self.members_[0]
         self._recent = np.zeros((0, self.n_features_in_))
         empty = SeriesWindows([Series("stream", np.zeros((1, self.n_features_in_)))], int(first.schema_.shape[0]))
@@ -377,12 +380,9 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         found[np.isnan(strangeness)] = np.nan
         return found
 
-    def _check_members(self) -> None:
+    def _check_fitted(self) -> None:
         if not hasattr(self, "members_"):
             raise NotFittedError("this SeriesDetector is not fitted yet; try detector.fit(X), or isthmus.load(path)")
-
-    def _check_fitted(self) -> None:
-        self._check_members()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "threshold_")

@@ -58,7 +58,7 @@ class WindowScore:
         return total
 
     def strangeness(self, batch: Batch) -> Doubles:
-        """Return the strangeness of windows, `(rows,)`, about 1 for a usual one; NaN for one in which nothing was observed."""
+        """Return the strangeness of windows, `(rows,)`: about 1 is usual, NaN says that nothing was observed."""
         return added(self.by_channel(batch))
 
     def expected(self, batch: Batch) -> Floats:
