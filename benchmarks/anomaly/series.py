@@ -222,6 +222,7 @@ def by_isthmus(task: Task, seed: int, causal: bool = False) -> Measured:
     detector, seconds = fitted(task, seed)
     started = time.perf_counter()
     strangeness = -detector.score_samples(task.test, causal=causal)
+    strangeness[np.isnan(strangeness)] = np.nanmin(strangeness)  # before the first window is full
     seconds += time.perf_counter() - started
     return measured(task, detector.causal_calibration_ if causal else detector.calibration_, strangeness, seconds)
 
