@@ -249,7 +249,7 @@ def explain(
 
 def _recipes(names: list[str], settings: list[str] | None) -> Any:
     """Return what gives the recipes for a source; misspelt names and settings are refused at once."""
-    from isthmus.applications.anomaly import default_recipe
+    from isthmus.detection.recipes import default_recipe
     from isthmus.estimator import as_recipe
     from isthmus.interface.advising import AUTO
     from isthmus.interface.options import changes_of
