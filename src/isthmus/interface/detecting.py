@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from isthmus.interface.options import Asked, Column, Condition, Data, Drop, Json
 
 if TYPE_CHECKING:
     from isthmus.applications.anomaly import AnomalyDetector
+    from isthmus.data.source import Source
     from isthmus.interface.finding import Found
 
 # What stands for no command's name: `isthmus detect MODEL DATA`.
@@ -166,7 +168,7 @@ def fit(
         # A part that stopped half-way says so by a warning; what follows would go on with it.
         warnings.filterwarnings("error", message="interrupted", category=RuntimeWarning)
         try:
-            detector.set_params(recipe=recipes(source)).fit(source, condition=told)
+            detector.set_params(recipe=recipes(source, detector)).fit(source, condition=told)
         except RuntimeWarning:
             say("interrupted: nothing is written")
             raise typer.Exit(1) from None
@@ -247,18 +249,25 @@ def explain(
 # ---- shared --------------------------------------------------------------------------------------------------------
 
 
-def _recipes(names: list[str], settings: list[str] | None) -> Any:
+def _recipes(names: list[str], settings: list[str] | None) -> Callable[[Source, AnomalyDetector], Any]:
     """Return what gives the recipes for a source; misspelt names and settings are refused at once."""
     from isthmus.detection.recipes import default_recipe
+    from isthmus.detection.splitting import calibration_rows
     from isthmus.estimator import as_recipe
     from isthmus.interface.advising import AUTO
     from isthmus.interface.options import changes_of
+    from isthmus.verbs import seed_of
 
     changes = changes_of(settings)
     known = {name: as_recipe(name).replace(changes) for name in names if name != AUTO}
 
-    def of(source: Any) -> Any:
-        return [known[name] if name in known else default_recipe(source).replace(changes) for name in names]
+    def of(source: Source, detector: AnomalyDetector) -> Any:
+        if changes and AUTO in names:
+            # What is advised must not depend on the rows that the detector will set aside.
+            seed = seed_of(detector.random_state)
+            aside = calibration_rows(source, detector.calibration_fraction, detector.alpha, seed)
+            known[AUTO] = default_recipe(source, aside).replace(changes)
+        return [known.get(name, name) for name in names]
 
     return of
 
