@@ -276,11 +276,13 @@ def load_detector(path: Path) -> AnomalyDetector:
     """Return the detector of a folder; raise `ArtifactError` for a folder of anything else."""
     from isthmus.applications import load
     from isthmus.applications.anomaly import AnomalyDetector
+    from isthmus.estimator import Autoencoder
 
     detector = load(path)
     if not isinstance(detector, AnomalyDetector):
-        got = f"the folder of an {type(detector).__name__}"
-        raise ArtifactError(f"{str(path)!r}: " + expected_got("a detector's folder", got, "isthmus detect fit"))
+        got = f"one of a model of the kind {type(detector).__name__}"
+        advice = "isthmus detect fit" if isinstance(detector, Autoencoder) else "isthmus.load, which knows it"
+        raise ArtifactError(f"{str(path)!r}: " + expected_got("the folder of an AnomalyDetector", got, advice))
     return detector
 
 
