@@ -277,7 +277,7 @@ GOALS: dict[str, Goal] = {
         (
             Candidate(
                 "denoising",
-                "cannot copy what is unusual; with noise drawn by row it measured best on the ADBench tables and on digits",
+                "cannot copy what is unusual; with noise drawn by row it measured best on the ADBench tables",
                 (roomy, detecting_noise, detecting_scaling, bits, *_MEASURED),
                 _SMALL,
             ),
