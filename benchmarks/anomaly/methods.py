@@ -179,33 +179,42 @@ class Measured:
 
 
 def measure(name: str, train: Any, test: Any, seed: int) -> Measured:
-    """Fit and score in a process of its own, forked from this one, so that its peak of memory is its own.
+    """Fit and score in a process of its own.
 
     Raises:
         RuntimeError: the method failed; the message is the last line of what it said.
     """
+    return Measured(*in_process(_run, name, train, test, seed))
+
+
+def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process that is forked from this one, silently; its peak of memory is its own.
+
+    Raises:
+        RuntimeError: it failed; the message is the last line of what it said.
+    """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(there, name, train, test, seed))
+    process = context.Process(target=_child, args=(there, function, arguments))
     process.start()
     there.close()
     try:
-        found = here.recv()
+        found, failed = here.recv()
     except EOFError:
-        found = f"its process ended with code {process.exitcode}"
+        found, failed = None, f"its process ended early, with code {process.exitcode}"
     process.join()
-    if isinstance(found, str):
-        raise RuntimeError(found)
-    return Measured(*found)
+    if failed:
+        raise RuntimeError(failed)
+    return found
 
 
-def _child(answer: Connection, name: str, train: Any, test: Any, seed: int) -> None:
+def _child(answer: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     warnings.simplefilter("ignore")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
-            answer.send(_run(name, train, test, seed))
+            answer.send((function(*arguments), ""))
         except Exception:
-            answer.send(traceback.format_exc().strip().splitlines()[-1][:300])
+            answer.send((None, traceback.format_exc().strip().splitlines()[-1][:300]))
 
 
 def _run(name: str, train: Any, test: Any, seed: int) -> tuple[Any, ...]:

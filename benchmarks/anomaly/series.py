@@ -9,8 +9,8 @@ step there have no VUS-PR: they are left out of it, and of all that needs anomal
 Every method sees the same steps, standardised by the training part (a constant channel: by 1), with windows of 64.
 Methods have one setting for all series. Figures are means over series, for methods with a seed then over seeds (with
 the lowest and the highest seed in brackets). `range F1` is at the best threshold, as is the point-adjusted F1, beside
-that that of random noise. `false alarms` is the share of normal steps above a conformal threshold at 1 %, calibrated on the
-last fifth of the training part, which no method learns from.
+that of random noise. `false alarms` is the share of normal steps above a conformal threshold at 1 %, calibrated on
+the last fifth of the training part, which no method learns from.
 """
 
 from __future__ import annotations
@@ -222,6 +222,7 @@ def by_isthmus(task: Task, seed: int, causal: bool = False) -> Measured:
     detector, seconds = fitted(task, seed)
     started = time.perf_counter()
     strangeness = -detector.score_samples(task.test, causal=causal)
+    strangeness[np.isnan(strangeness)] = np.nanmin(strangeness)  # before the first window is full
     seconds += time.perf_counter() - started
     return measured(task, detector.causal_calibration_ if causal else detector.calibration_, strangeness, seconds)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,14 +23,13 @@ from statistics import mean, pstdev
 from typing import Any
 
 import numpy as np
-from scipy.stats import betabinom, binom
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.anomaly.methods import METHODS, measure, ready
 from benchmarks.common import DEFAULT_DATA, markdown_table, where, write_between
+from isthmus.metrics.detection import beta_binomial_interval, binomial_interval
 
 ALPHA = 0.01
-SURE = 0.99
 
 
 @dataclass(frozen=True)
@@ -133,24 +131,6 @@ class Cache:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def binomial(count: int) -> tuple[int, int]:
-    """Return how many of so many normal rows may be alarms, at 99 %, if the rate were exactly the promised one."""
-    low, high = binom.interval(SURE, count, ALPHA)
-    return int(low), int(high)
-
-
-def beta_binomial(count: int, calibration: int) -> tuple[int, int]:
-    """Return the same where the threshold is drawn as well, from so many calibration rows.
-
-    The rate of a conformal threshold has a Beta(k, n + 1 - k) density, ``k = floor(alpha * (n + 1))``.
-    """
-    place = math.floor(round(ALPHA * (calibration + 1), 9))
-    if not place:
-        return 0, 0
-    low, high = betabinom.interval(SURE, count, place, calibration + 1 - place)
-    return int(low), int(high)
-
-
 def label(method: str) -> str:
     """Return a method's name, with the version of its package."""
     package = method.split("-")[0]
@@ -217,7 +197,7 @@ def promise_table(runs: Sequence[Run], tables: Sequence[str]) -> str:
             continue
         normal, calibration = of[0].normal, of[0].calibration
         counts = [r.false_alarms for r in of if r.false_alarms is not None]
-        exact, drawn = binomial(normal), beta_binomial(normal, calibration)
+        exact, drawn = binomial_interval(normal, ALPHA), beta_binomial_interval(normal, ALPHA, calibration)
         inside = sum(exact[0] <= count <= exact[1] for count in counts)
         expected = sum(drawn[0] <= count <= drawn[1] for count in counts)
         rows.append(

@@ -12,12 +12,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 
-from isthmus.advice import advise
-from isthmus.data.loader import take
 from isthmus.data.opening import open_source
 from isthmus.data.reading import NONE, Reading
 from isthmus.data.source import Numbers, Source
-from isthmus.data.stream_loader import join
 from isthmus.data.windows import SeriesWindows
 from isthmus.delivery import deliver
 from isthmus.detection import storing
@@ -25,9 +22,10 @@ from isthmus.detection.drift import Drift, Reference, compare
 from isthmus.detection.ensemble import Ensemble
 from isthmus.detection.mending import Usual
 from isthmus.detection.reasons import Explanation, reasons_for
+from isthmus.detection.recipes import default_recipe
 from isthmus.detection.regions import heat_maps
 from isthmus.detection.scores import Doubles, kinds_of
-from isthmus.detection.splitting import calibration_rows, halves
+from isthmus.detection.splitting import FITTED, calibration_rows, halves, in_parts, last_rows, training_rows
 from isthmus.detection.thresholds import (
     KINDS,
     Bits,
@@ -54,13 +52,6 @@ from isthmus.seeds import derive
 from isthmus.together import fit_together
 from isthmus.verbs import seed_of
 
-# Training rows that scores are fitted on, at most, spread evenly.
-_FITTED = 50_000
-# What is not measured by `advise`, by kind of row.
-_STARTS = {"series": "denoising", "tokens": "autoencoder", "ratings": "denoising"}
-
-# Rows of the last calls of `partial_fit` that are kept, of each kind.
-_RECENT = 20_000
 # The name in a folder's manifest, and the parameters in its settings.
 KIND = "anomaly_detector"
 _SETTINGS = ("scores", "threshold", "alpha", "trim", "calibration_fraction")
@@ -159,13 +150,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
         kinds = kinds_of(self.scores, source.kind)
-        recipes = self._recipes(source, seed)
         aside = calibration_rows(source, self.calibration_fraction, self.alpha, seed)
+        recipes = self._recipes(source, aside, seed)
         trimmed = self._trimmed(recipes, X, aside, kinds, condition, seed) if self.trim else NONE
         out = np.union1d(aside, trimmed)
         members = fit_together(recipes, X, condition=condition, aside=out, verbose=self.verbose)
         reading = members[0].reading(X, condition)
-        self._become(members, kinds, _training_rows(reading, out), seed)
+        self._become(members, kinds, training_rows(reading, out), seed)
         self._calibrate(reading.whole(aside))
         return self
 
@@ -178,13 +169,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             check_level("calibration_fraction", self.calibration_fraction)
         kinds_of(self.scores)
 
-    def _recipes(self, source: Source, seed: int) -> list[Recipe]:
+    def _recipes(self, source: Source, aside: Numbers, seed: int) -> list[Recipe]:
         """Return a recipe for each member."""
         several = isinstance(self.recipe, Sequence) and not isinstance(self.recipe, str)
         asked: Sequence[Any] = self.recipe if several else [self.recipe]  # type: ignore[assignment]
         found: list[Recipe] = []
         for one in asked:
-            recipe = default_recipe(source) if isinstance(one, str) and one == "auto" else as_recipe(one)
+            recipe = default_recipe(source, aside) if isinstance(one, str) and one == "auto" else as_recipe(one)
             for _ in range(self.members):
                 found.append(recipe.replace({"training.seed": derive(seed, "member", len(found))}))
         return found
@@ -198,9 +189,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         for learned, judged in halves(len(source), aside, seed):
             member = fit_together(recipes[:1], X, condition=condition, aside=np.union1d(aside, judged))[0]
             reading = member.reading(X, condition)
-            ensemble = Ensemble.fit([member.inference()], kinds, reading.whole(learned[-_FITTED:]), seed)
+            ensemble = Ensemble.fit([member.inference()], kinds, reading.whole(learned[-FITTED:]), seed)
             rows.append(judged)
-            strangeness.append(np.concatenate([ensemble.strangeness(batch) for batch in _parts(reading, judged)]))
+            strangeness.append(np.concatenate([ensemble.strangeness(batch) for batch in in_parts(reading, judged)]))
         numbers, found = np.concatenate(rows), np.concatenate(strangeness)
         count = int(self.trim * len(numbers))
         return np.sort(numbers[np.argsort(-found, kind="stable")[:count]])
@@ -253,14 +244,18 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         aside = calibration_rows(source, self.calibration_fraction, self.alpha, derive(seed, "call", calls))
         kept = np.delete(np.arange(len(source)), aside)
         told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
-        members = getattr(self, "members_", None) or [Autoencoder(recipe) for recipe in self._recipes(source, seed)]
+        members = getattr(self, "members_", None) or [
+            Autoencoder(recipe) for recipe in self._recipes(source, aside, seed)
+        ]
         for member in members:
             member.partial_fit(source.take(kept), condition=told(kept))
         recent = getattr(self, "_recent", ())
         blocks = [
             members[0].reading(source.take(rows), told(rows)).whole(np.arange(len(rows))) for rows in (kept, aside)
         ]
-        training, calibration = (_last([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True))
+        training, calibration = (
+            last_rows([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True)
+        )
         self._become(members, kinds, training, seed)
         self._recent, self.calls_ = ((training,), (calibration,)), calls + 1
         self._calibrate(calibration)
@@ -281,8 +276,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return how normal each row is, `(rows,)`, float64: minus the strangeness, about 0 for a typical row.
 
-        The strangeness is the average over members and kinds of score of ``(f(s) - median) / spread``, both of the
-        training rows, where s is a row's score and f the logarithm, or the identity for a score in nats.
+        The strangeness is the average over members and kinds of score of ``log(s / median)``, where s is the row's
+        score and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts
+        as ``(s - median) / spread`` (`isthmus.detection.ensemble.Scale`).
 
         Args:
             X: rows, as in `fit`.
@@ -469,33 +465,5 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return tags
 
 
-def default_recipe(source: Source) -> Recipe:
-    """Return the recipe for rows of a source: what `advise` measures, or a start for rows that it does not measure.
-
-    Nothing is held out for validation, as the last epoch is kept and calibration rows are set aside anyway.
-    """
-    recipe = as_recipe(_STARTS[source.kind]) if source.kind in _STARTS else advise(source, "detect").recipe
-    return recipe.replace({"training.validation_fraction": 0.0, "training.patience": None})
-
-
-def _training_rows(reading: Reading, out: Numbers) -> Batch:
-    """Return the encoded rows that are not left out; of many, so many that are spread evenly."""
-    rows = np.delete(np.arange(len(reading)), out)
-    if len(rows) > _FITTED:
-        rows = rows[np.linspace(0, len(rows) - 1, _FITTED).astype(np.int64)]
-    return reading.whole(rows)
-
-
-def _last(batches: Sequence[Batch]) -> Batch:
-    """Return the last rows of batches, at most as many as are kept."""
-    joined = join(list(batches))
-    return take(joined, slice(max(0, joined.rows - _RECENT), joined.rows))
-
-
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _parts(reading: Reading, rows: Numbers) -> Iterator[Batch]:
-    for start in range(0, len(rows), _FITTED):
-        yield reading.whole(rows[start : start + _FITTED])

@@ -44,7 +44,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     channel's squared error and q the usual one on training windows (`isthmus.detection.windows`). A step's strangeness
     is the mean over all windows that hold it, which look at what comes before and after it. With ``causal=True`` it is
     that of the one window that ends with the step: nothing later counts, and `update` gives the same number to the bit
-    while a series comes in.
+    while a series comes in. Before a window is full there is none.
 
     The end of each training series is set aside for calibration, before anything is fitted: the last steps as a whole,
     since windows overlap. From their strangeness a threshold is found, for both kinds of score. Steps of a series are
@@ -191,7 +191,8 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
 
         Returns:
             For an array `(steps,)`; for a table one number for each of its rows, in their order; for files one series
-            after the other. NaN for steps of which no window has observed anything.
+            after the other. NaN, which is never an alarm, for steps of which no window has observed anything, and with
+            `causal` for the steps before the first window is full.
 
         Raises:
             DataError: for series unlike the training series.
@@ -257,8 +258,9 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         """Take the next steps of one series as they come, and return their scores, `(steps,)`.
 
         They are those of ``score_samples(..., causal=True)`` on the whole series, to the bit, however it is divided
-        over calls: a step's score is that of the window that ends with it, and never changes afterwards. What is kept
-        between calls are the last steps, one fewer than a window has. `restart` begins another series.
+        over calls: a step's score is that of the window that ends with it, and never changes afterwards; NaN before the
+        first window is full. What is kept between calls are the last steps, one fewer than a window has. `restart`
+        begins another series.
 
         Args:
             values: `(steps, channels)`; `(steps,)` for one channel, `(channels,)` or a number for a single step.
@@ -267,19 +269,23 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             DataError: for another number of channels, and infinite values.
         """
         self._check_fitted()
-        new = Series("stream", as_steps(values, self.n_features_in_)).values.astype(np.float64)
+        given = as_steps(values, self.n_features_in_)
+        if not len(given):
+            return np.zeros(0)
+        new = Series("stream", given).values.astype(np.float64)
         length = int(self.members_[0].schema_.shape[0])
         known = np.concatenate([self._recent, new])
-        reading, scores = self._stream, []
-        for first in range(len(self._recent), len(known), _AT_A_TIME):
+        full = max(len(self._recent), length - 1)
+        scores = [np.full(min(len(known), full) - len(self._recent), np.nan)]
+        for first in range(full, len(known), _AT_A_TIME):
             block = growing(known, first, min(first + _AT_A_TIME, len(known)), length)
-            scores.append(-self.score_.strangeness(reading.batch(block)))
+            scores.append(-self.score_.strangeness(self._stream.batch(block)))
         self._recent = known[max(0, len(known) - length + 1) :]
-        return np.concatenate(scores) if scores else np.zeros(0)
+        return np.concatenate(scores)
 
     def restart(self) -> Self:
         """Forget the steps that `update` has taken: the next ones are the first of a series."""
-        self._check_members()
+        self._check_fitted()
         first = self.members_[0]
         self._recent = np.zeros((0, self.n_features_in_))
         empty = SeriesWindows([Series("stream", np.zeros((1, self.n_features_in_)))], int(first.schema_.shape[0]))
@@ -358,15 +364,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         """Return the strangeness of the steps of each series."""
         reading = self._reading(windows)
         found = np.concatenate([self.score_.strangeness(batch) for batch in reading.batches()])
-        if not causal:
-            return around(windows, found)
-        return up_to(windows, found, [self._opening(reading, one) for one in windows.series])
-
-    def _opening(self, reading: Reading, series: Series) -> Doubles:
-        """Return the strangeness of the steps before the first full window, as a stream sees them."""
-        length = reading.schema.shape[0]
-        block = growing(series.values[:length], 0, min(series.steps, length - 1), length)
-        return self.score_.strangeness(reading.batch(block))
+        return up_to(windows, found) if causal else around(windows, found)
 
     def _threshold(self, causal: bool) -> Threshold:
         self._check_fitted()
@@ -377,12 +375,9 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         found[np.isnan(strangeness)] = np.nan
         return found
 
-    def _check_members(self) -> None:
+    def _check_fitted(self) -> None:
         if not hasattr(self, "members_"):
             raise NotFittedError("this SeriesDetector is not fitted yet; try detector.fit(X), or isthmus.load(path)")
-
-    def _check_fitted(self) -> None:
-        self._check_members()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "threshold_")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from isthmus.data.loader import take
-from isthmus.data.tables import places
+from isthmus.data.tables import TableEncoding, places
 from isthmus.inference import Inference
 from isthmus.schema import Batch, Schema
 
@@ -32,10 +32,14 @@ class Usual:
 
     Attributes:
         centre: the mean of each encoded value, `(values,)`, which stands where one is left out.
+        low: the least of each, `(values,)`; nothing below it is expected.
+        high: the largest of each, `(values,)`.
         errors: the mean squared error of each part, `(parts,)`.
     """
 
     centre: Floats
+    low: Floats
+    high: Floats
     errors: Doubles
 
     @classmethod
@@ -43,18 +47,19 @@ class Usual:
         """Fit on encoded training rows; of many, on 5,000 that are spread evenly."""
         rows = np.unique(np.linspace(0, training.rows - 1, _USUAL_ROWS).astype(np.int64))
         batch = take(training, torch.from_numpy(rows))
-        x = batch.x.cpu().numpy().reshape(batch.rows, -1)
+        x = training.x.cpu().numpy().reshape(training.rows, -1)
         errors = _by_part(_squares(batch, expected_by(members, batch)), owners(members[0].schema))
-        return cls(x.mean(0, dtype=np.float64).astype(np.float32), errors.mean(0))
+        return cls(x.mean(0, dtype=np.float64).astype(np.float32), x.min(0), x.max(0), errors.mean(0))
 
     def state(self) -> dict[str, Array]:
         """Return what was fitted, as arrays."""
-        return {"reasons.centre": self.centre, "reasons.errors": self.errors}
+        return {f"reasons.{name}": getattr(self, name) for name in ("centre", "low", "high", "errors")}
 
     @classmethod
     def restore(cls, state: Mapping[str, Array]) -> Self:
         """Return what `state` told of."""
-        return cls(state["reasons.centre"].astype(np.float32), state["reasons.errors"].astype(np.float64))
+        centre, low, high = (state[f"reasons.{name}"].astype(np.float32) for name in ("centre", "low", "high"))
+        return cls(centre, low, high, state["reasons.errors"].astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,11 @@ class _Mending:
                 break
             column, filled, left = self._best(going, np.where(open_[going], errors[going] - self.usual.errors, -np.inf))
             before = errors[going].sum(1)
+            filled = self._possible(going, column, filled)
             helps = left < before
             going, column, filled, before = going[helps], column[helps], filled[helps], before[helps]
+            if not len(going):
+                break
             self.rows[going] = filled
             expected[going] = self._expected(going, filled)
             errors = errors.copy()
@@ -151,6 +159,9 @@ class _Mending:
             falls[going, column] += np.maximum(before - errors[going].sum(1), 0.0)
             open_[going, column] = False
         left = np.maximum(errors - self.usual.errors, 0.0)
+        # Where the network expects something farther out than what was seen, it is confused by the other columns.
+        left[self._distance(self.rows) < self._distance(expected)] = 0.0
+        expected = np.clip(expected, self.usual.low, self.usual.high)
         return Shares(_normalised(falls + left, first), expected)
 
     def _best(self, going: Array, excess: Doubles) -> tuple[Array, Floats, Doubles]:
@@ -171,9 +182,22 @@ class _Mending:
         filled = np.where(inside[number, best], found[number, best], rows[number, best])
         return tried[number, best], filled, left[number, best]
 
+    def _possible(self, going: Array, column: Array, filled: Floats) -> Floats:
+        """Return rows whose filled-in columns have values that such a column can have: whole numbers, one category."""
+        inside = column[:, None] == self.owner
+        found = np.clip(filled, self.usual.low, self.usual.high)
+        encoding = self.members[0].encoding
+        if isinstance(encoding, TableEncoding):
+            found = encoding.forward(encoding.inverse(found))
+        return np.where(inside, found, self.rows[going])
+
     def _expected(self, going: Array, rows: Floats) -> Floats:
         batch = take(self.batch, torch.from_numpy(going))
         return expected_by(self.members, batch.replace(x=torch.from_numpy(np.ascontiguousarray(rows)).to(batch.x)))
+
+    def _distance(self, rows: Floats) -> Doubles:
+        """Return each part's squared distance from the mean of the training rows."""
+        return _by_part(np.square(rows.astype(np.float64) - self.usual.centre), self.owner, self.parts)
 
     def _errors(self, rows: Floats, expected: Floats, seen: Array | None) -> Doubles:
         squares = np.square(rows.astype(np.float64) - expected)

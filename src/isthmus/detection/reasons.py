@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from isthmus.data.columns import is_number
 from isthmus.data.frames import frame_name, like_frame
 from isthmus.data.loader import take
-from isthmus.data.memory import TableRows
 from isthmus.data.reading import Reading
 from isthmus.data.source import Numbers
 from isthmus.data.vocabulary import Vocabulary
@@ -123,11 +123,10 @@ class Explanation(Sequence[Reason]):
             for part in self._parts(number, chosen, places):
                 named = _named(self.part, part.place, self.channels)
                 lines.append({"row": row, **named, "seen": part.seen, "expected": part.expected, "share": part.share})
-        for name in ("seen", "expected"):
-            if not all(isinstance(line[name], int | float | None) for line in lines):
-                lines = [{**line, name: None if line[name] is None else str(line[name])} for line in lines]
-            else:
-                lines = [{**line, name: None if line[name] is None else float(line[name])} for line in lines]
+        kind = float if self._numeric else str
+        for line in lines:
+            for name in ("seen", "expected"):
+                line[name] = None if line[name] is None else kind(line[name])
         table = pa.Table.from_pylist(lines)
         return table if self.like is None else like_frame(table, self.like)
 
@@ -145,6 +144,14 @@ class Explanation(Sequence[Reason]):
         if self.part == "step":
             return stretch(self.shares[number], self.channels)
         return columns(parts)
+
+    @property
+    def _numeric(self) -> bool:
+        """Whether all parts are numbers."""
+        if isinstance(self.seen, pa.Table):
+            types = (*self.seen.schema.types, *self.expected.schema.types)
+            return all(is_number(kind) for kind in types)
+        return self.part != "token"
 
     # ---- parts ---------------------------------------------------------------------------------------------------
 
@@ -213,7 +220,7 @@ def reasons_for(
     strangeness, shares = (np.concatenate(each) for each in zip(*parts, strict=True))
     seen, expected = (joined([_dense(block) for block in each]) for each in zip(*blocks, strict=True))
     source = reading.source
-    like = source.like if isinstance(source, TableRows) else None
+    like = getattr(source, "like", None)
     return Explanation(
         schema=schema,
         rows=numbers,
@@ -225,7 +232,7 @@ def reasons_for(
         expected=expected,
         channels=tuple(getattr(source, "channels", ())) or _channels(schema),
         calibration=len(calibration),
-        like=None if like is None else frame_name(like),
+        like=None if like is None or isinstance(like, np.ndarray) else frame_name(like),
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from isthmus.data.loader import take
+from isthmus.data.reading import Reading
 from isthmus.data.source import Numbers, Source
+from isthmus.data.stream_loader import join
 from isthmus.data.windows import SeriesWindows
 from isthmus.detection.thresholds import rank_of, rows_needed
 from isthmus.errors import DataError, explain
+from isthmus.schema import Batch
 from isthmus.seeds import derive
 
 _SHARE = 0.2
@@ -18,6 +22,8 @@ _MANY, _SHARE_BEYOND = 10_000, 0.5
 # Calibration rows lie in memory.
 _MOST = 50_000
 _FEWEST = 4
+# Training rows that scores are fitted on, at most, and rows of the last calls of `partial_fit` that are kept.
+FITTED, _RECENT = 50_000, 20_000
 
 
 def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: int) -> Numbers:
@@ -64,3 +70,23 @@ def halves(rows: int, aside: Numbers, seed: int) -> Iterator[tuple[Numbers, Numb
     first, second = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
     yield first, second
     yield second, first
+
+
+def training_rows(reading: Reading, out: Numbers) -> Batch:
+    """Return the encoded rows that are not left out; of many, so many that are spread evenly."""
+    rows = np.delete(np.arange(len(reading)), out)
+    if len(rows) > FITTED:
+        rows = rows[np.linspace(0, len(rows) - 1, FITTED).astype(np.int64)]
+    return reading.whole(rows)
+
+
+def in_parts(reading: Reading, rows: Numbers) -> Iterator[Batch]:
+    """Yield encoded rows by number, some at a time."""
+    for start in range(0, len(rows), FITTED):
+        yield reading.whole(rows[start : start + FITTED])
+
+
+def last_rows(batches: Sequence[Batch]) -> Batch:
+    """Return the last rows of batches, at most as many as are kept."""
+    joined = join(list(batches))
+    return take(joined, slice(max(0, joined.rows - _RECENT), joined.rows))

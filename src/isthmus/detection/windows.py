@@ -58,7 +58,7 @@ class WindowScore:
         return total
 
     def strangeness(self, batch: Batch) -> Doubles:
-        """Return the strangeness of windows, `(rows,)`, about 1 for a usual one; NaN for one in which nothing was observed."""
+        """Return the strangeness of windows, `(rows,)`: about 1 is usual, NaN says that nothing was observed."""
         return added(self.by_channel(batch))
 
     def expected(self, batch: Batch) -> Floats:
@@ -109,20 +109,20 @@ def around(source: SeriesWindows, windows: Doubles) -> list[Doubles]:
     return average.result()
 
 
-def up_to(source: SeriesWindows, windows: Doubles, openings: Sequence[Doubles]) -> list[Doubles]:
+def up_to(source: SeriesWindows, windows: Doubles) -> list[Doubles]:
     """Return for each series the strangeness of its steps as they come: that of the window that ends with a step.
+
+    NaN before the first window is full: one that is mostly missing is strange for that alone.
 
     Args:
         source: windows at every step.
         windows: their strangeness.
-        openings: for each series the strangeness of its first steps, before a window is full.
     """
     found, first = [], 0
-    for steps, opening in zip(source.lengths, openings, strict=True):
-        count = max(1, int(steps) - source.length + 1)
-        # A series that is shorter than a window is an opening as a whole.
-        whole = windows[first : first + count] if steps >= source.length else windows[:0]
-        found.append(np.concatenate([opening, whole]))
+    for steps in source.lengths.tolist():
+        count = max(1, steps - source.length + 1)
+        opening = min(steps, source.length - 1)
+        found.append(np.concatenate([np.full(opening, np.nan), windows[first : first + steps - opening]]))
         first += count
     return found
 

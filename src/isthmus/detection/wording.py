@@ -17,6 +17,7 @@ Place = str | tuple[int, ...]
 # Parts that a sentence names, and the least share of one that is named beside the first.
 _NAMED, _LEAST = 3, 0.05
 _DIGITS, _MOST_DIGITS = 3, 9
+_NOTHING = 1e-6
 _LONGEST = 40
 # Of the hottest pixel or step, what its neighbours have at least that count as one region with it.
 _WARM = 0.25
@@ -62,8 +63,9 @@ def columns(parts: Sequence[Part]) -> str:
     >>> columns([Part("serror_rate", 1.0, 0.02, 0.61), Part("count", 511, 9, 0.22), Part("flag", "S0", "SF", 0.01)])
     'serror_rate is 1 where 0.02 was expected (61 % of it), count is 511 where 9 was expected (22 %)'
     """
-    named = [part for part in parts if part.seen is not None]
-    named = [part for place, part in enumerate(named[:_NAMED]) if not place or part.share >= _LEAST]
+    named = [part for part in parts if part.seen is not None and part.share >= _LEAST] or list(parts[:1])
+    # That a value is what was expected is said only if there is nothing better to say.
+    named = ([part for part in named if part.seen != part.expected] or named)[:_NAMED]
     said = []
     for place, part in enumerate(named):
         seen, expected = pair(part.seen, part.expected)
@@ -134,14 +136,22 @@ def percent(share: float) -> str:
 def pair(seen: Any, expected: Any) -> tuple[str, str]:
     """Return two values for people, with as many digits as it takes to tell them apart.
 
-    >>> pair(511, 9), pair(1.0, 0.0213), pair(100.01, 100.02), pair("tcp", "a b")
-    (('511', '9'), ('1', '0.0213'), ('100.01', '100.02'), ('tcp', '"a b"'))
+    A number that is nothing beside the other is zero.
+
+    >>> pair(511, 9), pair(1.0, 0.0213), pair(100.01, 100.02), pair("tcp", "a b"), pair(0.9, -4e-10)
+    (('511', '9'), ('1', '0.0213'), ('100.01', '100.02'), ('tcp', '"a b"'), ('0.9', '0'))
     """
+    seen, expected = _beside(seen, expected), _beside(expected, seen)
     for digits in range(_DIGITS, _MOST_DIGITS + 1):
         found = value(seen, digits), value(expected, digits)
         if found[0] != found[1] or seen == expected:
             break
     return found
+
+
+def _beside(one: Any, other: Any) -> Any:
+    numbers = isinstance(one, float) and isinstance(other, int | float)
+    return 0.0 if numbers and abs(one) < _NOTHING * abs(other) else one
 
 
 def value(given: Any, digits: int = _DIGITS) -> str:

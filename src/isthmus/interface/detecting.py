@@ -244,7 +244,7 @@ def explain(
 
 def _recipes(names: list[str], settings: list[str] | None) -> Any:
     """Return what gives the recipes for a source; misspelt names and settings are refused at once."""
-    from isthmus.applications.anomaly import default_recipe
+    from isthmus.detection.recipes import default_recipe
     from isthmus.estimator import as_recipe
     from isthmus.interface.advising import AUTO
     from isthmus.interface.options import changes_of
@@ -265,7 +265,7 @@ def load_detector(path: Path) -> AnomalyDetector:
 
     detector = load(path)
     if not isinstance(detector, AnomalyDetector):
-        got = f"one of an {type(detector).__name__}"
+        got = f"the folder of an {type(detector).__name__}"
         raise ArtifactError(f"{str(path)!r}: " + expected_got("a detector's folder", got, "isthmus detect fit"))
     return detector
 
