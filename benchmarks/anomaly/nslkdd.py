@@ -141,7 +141,7 @@ def labelled_table(found: Sequence[Labelled]) -> str:
         [
             table,
             f"\nFive classes: {spread([100 * f.five_class for f in found])} %. Levels that were chosen, with the"
-            f" balanced accuracy on\nattack types that were left out: {chosen}. Seconds for choosing and fitting:"
+            f" balanced accuracy on\nfamilies that were left out: {chosen}. Seconds for choosing and fitting:"
             f" {mean(f.seconds for f in found):.0f}.",
         ]
     )
@@ -161,8 +161,8 @@ def report(runs: dict[str, list[Found]], labelled: Sequence[Labelled], command: 
     if labelled:
         parts += [
             "\nWith labels: gradient-boosted trees on the codes and the strangeness of the same detector, never falling"
-            "\nin the strangeness. The level of false alarms is the one that finds attack types best which the trees"
-            "\nhave not seen: each type of KDDTrain+ is left out in turn. KDDTest+ takes no part in any choice.\n",
+            "\nin the strangeness. The level of false alarms is the one that finds families of attacks best which the"
+            "\ntrees have not seen: each family of KDDTrain+ is left out in turn. KDDTest+ takes no part in any choice.\n",
             labelled_table(labelled),
         ]
     return "\n".join([*parts, f"\n`{command}`"])
