@@ -177,6 +177,21 @@ def test_the_end_of_each_series_calibrates_and_teaches_nothing() -> None:
     np.testing.assert_array_equal(one.p_values(loud), expected)
 
 
+def test_each_half_judges_the_other_and_the_detector_learns_all(tmp_path: Path) -> None:
+    """What is odd in the first half is odd to those that have learned the second; the detector itself has seen it."""
+    steps = waves(1200)
+    steps[200:260, 1] += 60.0 * np.sin(np.arange(60))
+    both = detector(calibration="halves", alpha=0.05).fit(steps)
+    assert both.threshold_.rows == 1200 and len(both.causal_calibration_) == 1200 - 2 * (LENGTH - 1)
+    half = detector(calibration_fraction=0.5, alpha=0.05).fit(steps)
+    # The detector that learned the first half judged the second one, as here.
+    assert set(half.calibration_) < set(both.calibration_)
+    other = sorted(set(both.calibration_) - set(half.calibration_))
+    assert np.mean(other) > 1.2 * half.calibration_.mean()
+    both.save(tmp_path / "model")
+    assert isthmus.load(tmp_path / "model").calibration == "halves"
+
+
 @pytest.mark.parametrize("kind", ["conformal", "pot", "quantile"])
 def test_steps_like_those_that_were_learned_are_seldom_alarms(kind: str) -> None:
     found = detector(threshold=kind, alpha=0.05, calibration_fraction=0.5).fit(waves(3000))
@@ -329,6 +344,7 @@ def test_too_few_calibration_steps_are_told_of() -> None:
         ({"members": 0}, "members"),
         ({"threshold": "pott"}, "threshold"),
         ({"calibration_fraction": 1.0}, "calibration_fraction"),
+        ({"calibration": "half"}, "calibration"),
     ],
 )
 def test_settings_out_of_range(change: dict[str, Any], message: str) -> None:
