@@ -19,10 +19,10 @@ INSTALL = $(call PIN,constraints.txt) $(VENV)/bin/python -m pip install $(PIP_FL
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz docs benchmark format clean distclean
+.PHONY: help demo test fuzz docs benchmark benchmark-anomaly format clean distclean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 demo: $(DEMO)/report.html ## train on the bundled images and write a report (once; again when the sources change)
 	@echo "The report is $(DEMO)/report.html; to make it again: rm -r $(DEMO), then make demo"
@@ -41,6 +41,9 @@ docs: $(VENV)/.docs ## build the documentation into site/; a warning is an error
 
 benchmark: $(BENCHMARK_VENV)/.ready ## train the same network by isthmus and its peers (20 minutes); DATA=its folder
 	$(BENCHMARK_VENV)/bin/python -m benchmarks.run --data $(DATA) --write docs/benchmarks.md $(BENCHMARK_FLAGS)
+
+benchmark-anomaly: $(BENCHMARK_VENV)/.ready ## detect anomalies by isthmus and its peers (hours); DATA=its folder
+	$(BENCHMARK_VENV)/bin/python -m benchmarks.anomaly --data $(DATA) --write docs/benchmarks-anomaly.md $(BENCHMARK_FLAGS)
 
 format: $(VENV)/.dev ## format, and mend what the linter can mend
 	$(VENV)/bin/ruff check --fix

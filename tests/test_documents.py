@@ -31,7 +31,8 @@ import pytest
 from isthmus.codes import CODES
 from isthmus.corruptions import CORRUPTIONS
 from isthmus.estimator import as_recipe
-from isthmus.interface.cli import _settings, app
+from isthmus.interface.cli import app
+from isthmus.interface.options import changes_of
 from isthmus.networks import NETWORKS
 from isthmus.objectives import LIKELIHOODS, SCHEDULES, TERMS
 from isthmus.presets import PRESETS
@@ -231,7 +232,7 @@ def test_settings_in_documents_exist() -> None:
                     recipe = next((value for name, value in itertools.pairwise(words) if name == "--recipe"), None)
                     # What `auto` chooses is known when the data are; the settings of the training are the same.
                     recipe = "autoencoder" if recipe in (None, "auto") else recipe
-                    as_recipe(recipe).replace(_settings(pairs, None))
+                    as_recipe(recipe).replace(changes_of(pairs))
                     found += 1
     assert found >= 5
 

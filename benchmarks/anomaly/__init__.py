@@ -1,1 +1,1 @@
-"""Detectors of anomalies beside others, on the same rows and splits."""
+"""Detection of anomalies by isthmus and by the methods it should beat, on tables, images and series."""

@@ -170,7 +170,7 @@ class Autoencoder(Verbs, BaseEstimator):
         _warn_of_collapse(history, recipe, health)
         self.composition_, self.history_ = composition, history
         self.__dict__.pop("_increments", None)
-        self.describe(recipe, schema, prepared.encoding)
+        self._describe(recipe, schema, prepared.encoding)
         self.metrics_ = metrics_of(history, health, prepared.data.rows, prepared.held_rows, time.monotonic() - started)
         return self
 
@@ -216,7 +216,7 @@ class Autoencoder(Verbs, BaseEstimator):
             recipe = recipe.replace({"training.seed": seed_of(self.random_state)})
         prepared = prepare(X, recipe, condition)
         self.composition_ = initialised(prepared)
-        self.describe(prepared.recipe, prepared.schema, prepared.encoding)
+        self._describe(prepared.recipe, prepared.schema, prepared.encoding)
         self.history_ = History([], "partial_fit", 0)
         self.metrics_ = metrics_of(self.history_, {}, 0, 0, 0.0)
 
@@ -224,7 +224,7 @@ class Autoencoder(Verbs, BaseEstimator):
         state: dict[str, Any] = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_increments"}
 
-    def describe(self, recipe: Recipe, schema: Schema, encoding: Encoding) -> None:
+    def _describe(self, recipe: Recipe, schema: Schema, encoding: Encoding) -> None:
         """Set what a model knows of its rows."""
         self.recipe_, self.schema_, self.encoding_ = recipe, schema, encoding
         self.n_features_in_ = schema.width
@@ -256,12 +256,24 @@ def load(path: str | Path) -> Autoencoder:
         ArtifactError: if it is missing, damaged, incomplete or newer.
     """
     parts = artifact.load(path)
-    model = Autoencoder(parts.recipe)
-    model.describe(parts.recipe, parts.schema, parts.encoding)
-    model.composition_, model.metrics_ = parts.composition, parts.metrics
-    model.history_ = History.from_csv(parts.history_csv)
-    model.history_.best_epoch = int(parts.metrics["best_epoch"])
-    model.history_.stop_reason = parts.metrics["stop_reason"]
+    history = History.from_csv(parts.history_csv)
+    history.best_epoch = int(parts.metrics["best_epoch"])
+    history.stop_reason = parts.metrics["stop_reason"]
+    return fitted(parts.recipe, parts.schema, parts.encoding, parts.composition, history, parts.metrics)
+
+
+def fitted(
+    recipe: Recipe,
+    schema: Schema,
+    encoding: Encoding,
+    composition: Composition,
+    history: History,
+    metrics: dict[str, Any],
+) -> Autoencoder:
+    """Return the autoencoder that trained parts make."""
+    model = Autoencoder(recipe)
+    model._describe(recipe, schema, encoding)
+    model.composition_, model.history_, model.metrics_ = composition, history, metrics
     return model
 
 

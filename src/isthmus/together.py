@@ -15,7 +15,7 @@ from isthmus.composition import Composition, Loss, Trainable
 from isthmus.data.reading import NONE
 from isthmus.data.source import Numbers
 from isthmus.errors import RecipeError, explain
-from isthmus.estimator import Autoencoder, initialised, metrics_of
+from isthmus.estimator import Autoencoder, fitted, initialised, metrics_of
 from isthmus.objectives import Forward
 from isthmus.preparation import Prepared, prepare
 from isthmus.recipe import Recipe
@@ -130,13 +130,10 @@ def _trained(group: Sequence[tuple[Prepared, Composition]], verbose: bool, start
     measured = prepared.data.some if prepared.validation is None else prepared.validation
     models = []
     for one, composition in group:
-        model = Autoencoder(one.recipe)
-        model.composition_, model.history_ = composition, history
-        model.describe(one.recipe, one.schema, one.encoding)
         health = final_health(composition, measured, one.recipe.training.seed)
         seconds = time.monotonic() - started
-        model.metrics_ = metrics_of(history, health, prepared.data.rows, prepared.held_rows, seconds)
-        models.append(model)
+        metrics = metrics_of(history, health, prepared.data.rows, prepared.held_rows, seconds)
+        models.append(fitted(one.recipe, one.schema, one.encoding, composition, history, metrics))
     return models
 
 

@@ -159,6 +159,8 @@ def _first_that_fits(
     refused: dict[str, str] = {}
     for candidate in goal.candidates:
         reason = _unusable(KINDS[candidate.preset], facts) if candidate.rules else "not proposed by itself"
+        if reason is None and candidate.widest is not None and facts.kind == "image" and facts.width > candidate.widest:
+            reason = f"for images of at most {candidate.widest:,} values"
         if reason is None:
             try:
                 recipe, given = _apply(candidate, facts, tabular=schema.columns is not None)

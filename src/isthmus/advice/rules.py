@@ -48,11 +48,13 @@ class Candidate:
         preset: its name.
         reason: what speaks for it or against it here.
         rules: what decides its settings; a rule for a setting that the preset does not have is passed over.
+        widest: values in a row that it is proposed for, at most.
     """
 
     preset: str
     reason: str
     rules: tuple[Rule, ...] = ()
+    widest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -132,18 +134,15 @@ def _units(facts: Facts) -> str:
     return f"times the values' deviation of {facts.spread:.2g}"
 
 
-_PLURAL = {"image": "images", "series": "series"}
+_MEASURED_ON = ("vector", "image")
+# Values in a row up to which a dense network is as good as a convolutional one, and quicker.
+_SMALL = 4096
 
 
 def detecting_noise(facts: Facts) -> Choice:
     """The noise that measured best: another strength for each row."""
     value = [round(0.1 * facts.spread, 3), round(1.0 * facts.spread, 3)]
-    where = (
-        "measured best on the ADBench tables"
-        if facts.kind == "vector"
-        else f"measured on tables, not on {_PLURAL[facts.kind]}"
-    )
-    return Choice("corruption.std", value, f"each row draws its own, 0.1 to 1.0 {_units(facts)}: {where}")
+    return Choice("corruption.std", value, f"each row draws its own, 0.1 to 1.0 {_units(facts)}: {_where(facts)}")
 
 
 def matched_noise(facts: Facts) -> Choice:
@@ -199,32 +198,34 @@ def density(facts: Facts) -> Choice:
 # ---- network and training --------------------------------------------------------------------------------------------
 
 
-_WHERE = "as measured on the ADBench tables"
+def _where(facts: Facts) -> str:
+    measured = {"vector": "the ADBench tables", "image": "digits of MNIST"}
+    return f"as measured on {measured[facts.kind]}" if facts.kind in measured else "measured on tables and images"
 
 
 def measured_layers(facts: Facts) -> Choice | None:
     """The layers of the measurement on the ADBench tables."""
-    return None if facts.kind != "vector" else Choice("network.hidden_dims", [256, 256], _WHERE)
+    return Choice("network.hidden_dims", [256, 256], _where(facts)) if facts.kind in _MEASURED_ON else None
 
 
 def measured_activation(facts: Facts) -> Choice | None:
     """The activation of the same."""
-    return None if facts.kind != "vector" else Choice("network.activation", "silu", _WHERE)
+    return Choice("network.activation", "silu", _where(facts)) if facts.kind in _MEASURED_ON else None
 
 
 def measured_steps(facts: Facts) -> Choice | None:
     """The length of the same, in epochs."""
-    if facts.kind != "vector":
+    if facts.kind not in _MEASURED_ON:
         return None
     steps = math.ceil(max(1, round(0.9 * facts.rows)) / _BATCH)
-    return Choice("training.epochs", max(3, round(_STEPS / steps)), f"about {_STEPS:,} steps, {_WHERE}")
+    return Choice("training.epochs", max(3, round(_STEPS / steps)), f"about {_STEPS:,} steps, {_where(facts)}")
 
 
 def measured_patience(facts: Facts) -> Choice | None:
     """No early stop, likewise: an epoch of a small table is a step or two, and its loss is noisy."""
-    if facts.kind != "vector":
+    if facts.kind not in _MEASURED_ON:
         return None
-    return Choice("training.patience", None, f"no early stop, {_WHERE}; the best epoch's weights are kept")
+    return Choice("training.patience", None, f"no early stop, {_where(facts)}; the best epoch's weights are kept")
 
 
 _TABLE = (scaling, bits)
@@ -246,12 +247,13 @@ GOALS: dict[str, Goal] = {
     "detect": Goal(
         "a score that tells unusual rows from usual ones",
         (
-            Candidate("conv_denoising", "cannot copy what is unusual, and sees shapes", (roomy, detecting_noise, bits)),
             Candidate(
                 "denoising",
-                "cannot copy what is unusual; with noise drawn by row it measured best on the ADBench tables",
+                "cannot copy what is unusual; with noise drawn by row it measured best on tables and small images",
                 (roomy, detecting_noise, *_TABLE, *_MEASURED),
+                _SMALL,
             ),
+            Candidate("conv_denoising", "cannot copy what is unusual, and sees shapes", (roomy, detecting_noise, bits)),
             Candidate("autoencoder", "may rebuild unusual rows as well as usual ones"),
             Candidate("lstm_autoencoder", "worth trying next where rows are series, since it knows their order"),
             Candidate("vae", "the noise in its code hides small deviations"),

@@ -12,19 +12,19 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 
-from isthmus.advice import advise
-from isthmus.data.loader import take
 from isthmus.data.opening import open_source
 from isthmus.data.reading import NONE, Reading
 from isthmus.data.source import Numbers, Source
-from isthmus.data.stream_loader import join
 from isthmus.data.windows import SeriesWindows
 from isthmus.delivery import deliver
 from isthmus.detection import storing
 from isthmus.detection.drift import Drift, Reference, compare
 from isthmus.detection.ensemble import Ensemble
+from isthmus.detection.mending import Usual
+from isthmus.detection.reasons import Explanation, reasons_for
+from isthmus.detection.recipes import default_recipe
 from isthmus.detection.scores import Doubles, kinds_of
-from isthmus.detection.splitting import calibration_rows, halves
+from isthmus.detection.splitting import FITTED, calibration_rows, halves, in_parts, last_rows, training_rows
 from isthmus.detection.thresholds import (
     KINDS,
     Bits,
@@ -51,13 +51,6 @@ from isthmus.seeds import derive
 from isthmus.together import fit_together
 from isthmus.verbs import seed_of
 
-# Training rows that scores are fitted on, at most, spread evenly.
-_FITTED = 50_000
-# What is not measured by `advise`, by kind of row.
-_STARTS = {"series": "denoising", "tokens": "autoencoder", "ratings": "denoising"}
-
-# Rows of the last calls of `partial_fit` that are kept, of each kind.
-_RECENT = 20_000
 # The name in a folder's manifest, and the parameters in its settings.
 KIND = "anomaly_detector"
 _SETTINGS = ("scores", "threshold", "alpha", "trim", "calibration_fraction")
@@ -80,7 +73,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             what `isthmus.advise(X, "detect")` proposes, or a sequence of recipes for an ensemble of different ones.
         scores: kinds of score, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
             noise), "likelihood", "bound" (nats; importance-weighted), "neighbours" and "mahalanobis" (distances of
-            codes).
+            codes); "auto" for those that measured best (`isthmus.detection.scores.default_kinds`).
         members: autoencoders for each recipe, which differ by their seed and are trained together.
         threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
             beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
@@ -113,12 +106,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     calibration_: Doubles
     threshold_: Threshold
     reference_: Reference | None
+    usual_: Usual
 
     def __init__(
         self,
         recipe: Recipe | str | Path | Sequence[Recipe | str] = "auto",
         *,
-        scores: str | Sequence[str] = ("reconstruction", "neighbours"),
+        scores: str | Sequence[str] = "auto",
         members: int = 1,
         threshold: str = "conformal",
         alpha: float = 0.01,
@@ -151,35 +145,36 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             RecipeError: for settings out of range, and a recipe that does not fit the data.
             DataError: for data that cannot be used.
         """
-        kinds = self._checked()
+        self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
-        recipes = self._recipes(source, seed)
+        kinds = kinds_of(self.scores, source.kind)
         aside = calibration_rows(source, self.calibration_fraction, self.alpha, seed)
+        recipes = self._recipes(source, aside, seed)
         trimmed = self._trimmed(recipes, X, aside, kinds, condition, seed) if self.trim else NONE
         out = np.union1d(aside, trimmed)
         members = fit_together(recipes, X, condition=condition, aside=out, verbose=self.verbose)
         reading = members[0].reading(X, condition)
-        self._become(members, kinds, _training_rows(reading, out), seed)
+        self._become(members, kinds, training_rows(reading, out), seed)
         self._calibrate(reading.whole(aside))
         return self
 
-    def _checked(self) -> tuple[str, ...]:
+    def _checked(self) -> None:
         check_integer("members", self.members, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
         check_number("trim", self.trim, 0.0, 0.5)
         if self.calibration_fraction != "auto":
             check_level("calibration_fraction", self.calibration_fraction)
-        return kinds_of(self.scores)
+        kinds_of(self.scores)
 
-    def _recipes(self, source: Source, seed: int) -> list[Recipe]:
+    def _recipes(self, source: Source, aside: Numbers, seed: int) -> list[Recipe]:
         """Return a recipe for each member."""
         several = isinstance(self.recipe, Sequence) and not isinstance(self.recipe, str)
         asked: Sequence[Any] = self.recipe if several else [self.recipe]  # type: ignore[assignment]
         found: list[Recipe] = []
         for one in asked:
-            recipe = default_recipe(source) if isinstance(one, str) and one == "auto" else as_recipe(one)
+            recipe = default_recipe(source, aside) if isinstance(one, str) and one == "auto" else as_recipe(one)
             for _ in range(self.members):
                 found.append(recipe.replace({"training.seed": derive(seed, "member", len(found))}))
         return found
@@ -193,9 +188,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         for learned, judged in halves(len(source), aside, seed):
             member = fit_together(recipes[:1], X, condition=condition, aside=np.union1d(aside, judged))[0]
             reading = member.reading(X, condition)
-            ensemble = Ensemble.fit([member.inference()], kinds, reading.whole(learned[-_FITTED:]), seed)
+            ensemble = Ensemble.fit([member.inference()], kinds, reading.whole(learned[-FITTED:]), seed)
             rows.append(judged)
-            strangeness.append(np.concatenate([ensemble.strangeness(batch) for batch in _parts(reading, judged)]))
+            strangeness.append(np.concatenate([ensemble.strangeness(batch) for batch in in_parts(reading, judged)]))
         numbers, found = np.concatenate(rows), np.concatenate(strangeness)
         count = int(self.trim * len(numbers))
         return np.sort(numbers[np.argsort(-found, kind="stable")[:count]])
@@ -204,6 +199,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.members_ = members
         self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
         self.reference_ = Reference.of(training)
+        self.usual_ = Usual.fit(self.ensemble_.members, training)
         self.__dict__.pop("_recent", None)
         self._describe()
 
@@ -237,23 +233,28 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             DataError: for rows unlike those of the first call, and for series, whose windows overlap between calls.
         """
-        kinds = self._checked()
+        self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, like=self.members_[0].schema_ if hasattr(self, "members_") else None, missing=True)
         if isinstance(source, SeriesWindows):
             raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
+        kinds = kinds_of(self.scores, source.kind)
         calls = getattr(self, "calls_", 0)
         aside = calibration_rows(source, self.calibration_fraction, self.alpha, derive(seed, "call", calls))
         kept = np.delete(np.arange(len(source)), aside)
         told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
-        members = getattr(self, "members_", None) or [Autoencoder(recipe) for recipe in self._recipes(source, seed)]
+        members = getattr(self, "members_", None) or [
+            Autoencoder(recipe) for recipe in self._recipes(source, aside, seed)
+        ]
         for member in members:
             member.partial_fit(source.take(kept), condition=told(kept))
         recent = getattr(self, "_recent", ())
         blocks = [
             members[0].reading(source.take(rows), told(rows)).whole(np.arange(len(rows))) for rows in (kept, aside)
         ]
-        training, calibration = (_last([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True))
+        training, calibration = (
+            last_rows([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True)
+        )
         self._become(members, kinds, training, seed)
         self._recent, self.calls_ = ((training,), (calibration,)), calls + 1
         self._calibrate(calibration)
@@ -274,8 +275,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return how normal each row is, `(rows,)`, float64: minus the strangeness, about 0 for a typical row.
 
-        The strangeness is the average over members and kinds of score of ``(f(s) - median) / spread``, both of the
-        training rows, where s is a row's score and f the logarithm, or the identity for a score in nats.
+        The strangeness is the average over members and kinds of score of ``log(s / median)``, where s is the row's
+        score and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts
+        as ``(s - median) / spread`` (`isthmus.detection.ensemble.Scale`).
 
         Args:
             X: rows, as in `fit`.
@@ -330,6 +332,37 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         strangeness = np.concatenate([self.ensemble_.strangeness(batch) for batch in batches])
         return compare(self.calibration_, strangeness, stability)
 
+    def explain(self, X: Any, *, rows: Sequence[int] | None = None, condition: Any = None) -> Explanation:
+        """Return why rows are strange: the parts of each with the value seen, the value expected, and a share.
+
+        Of a table and of vectors the parts are columns, of images pixels, of series steps and channels; the shares of a
+        row are not negative and sum to 1. `isthmus.detection.mending.shares_of` says how they are found.
+
+        Args:
+            X: rows, as in `fit`.
+            rows: numbers of the rows to explain, such as those of the alarms; None for all.
+            condition: as in `fit`, for all rows of X.
+
+        Returns:
+            A sequence of one `Reason` for each row, with `to_frame` and `sentences`.
+
+        Raises:
+            DataError: for rows unlike the training rows, and numbers of rows that are not there.
+
+        Example:
+            >>> import numpy as np
+            >>> from isthmus import AnomalyDetector
+            >>> rows = np.random.default_rng(0).normal(size=(400, 4))
+            >>> rows[:, 3] = rows[:, 0] + rows[:, 1]
+            >>> detector = AnomalyDetector("denoising", alpha=0.05, random_state=0).fit(rows)
+            >>> reason = detector.explain([[0, 0, 0, 0], [2, 2, 9, 4]])[1]
+            >>> reason.alarm, reason.parts[0].place
+            (True, 'column 2')
+        """
+        return reasons_for(
+            self.reading(X, condition), self.ensemble_, self.usual_, self.calibration_, self.threshold_, rows
+        )
+
     def reading(self, X: Any, condition: Any = None) -> Reading:
         """Return rows that are like the training rows, ready to be encoded."""
         self._check_fitted()
@@ -354,11 +387,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         parts, arrays = self.ensemble_.state()
         told = {name: getattr(self, name) for name in _SETTINGS}
         settings: dict[str, Any] = {
-            "settings": {**told, "scores": list(kinds_of(self.scores))},
+            "settings": {**told, "scores": list(self.ensemble_.kinds)},
             "threshold": dataclasses.asdict(self.threshold_) | {"value": _finite(self.threshold_.value)},
             "parts": parts,
         }
         arrays["calibration"] = self.calibration_
+        arrays |= self.usual_.state()
         if self.reference_ is not None:
             arrays |= {"reference.edges": self.reference_.edges, "reference.shares": self.reference_.shares}
         schema = self.members_[0].schema_
@@ -395,6 +429,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         detector.calibration_ = np.sort(arrays["calibration"].astype(np.float64).ravel())
         inferences = [member.inference() for member in stored.members]
         detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
+        detector.usual_ = Usual.restore(arrays)
         edges = arrays.get("reference.edges")
         detector.reference_ = None if edges is None else Reference(edges, arrays["reference.shares"])
         detector._describe()
@@ -407,34 +442,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "threshold_")
 
-
-def default_recipe(source: Source) -> Recipe:
-    """Return the recipe for rows of a source: what `advise` measures, or a start for rows that it does not measure.
-
-    Nothing is held out for validation, as the last epoch is kept and calibration rows are set aside anyway.
-    """
-    recipe = as_recipe(_STARTS[source.kind]) if source.kind in _STARTS else advise(source, "detect").recipe
-    return recipe.replace({"training.validation_fraction": 0.0, "training.patience": None})
-
-
-def _training_rows(reading: Reading, out: Numbers) -> Batch:
-    """Return the encoded rows that are not left out; of many, so many that are spread evenly."""
-    rows = np.delete(np.arange(len(reading)), out)
-    if len(rows) > _FITTED:
-        rows = rows[np.linspace(0, len(rows) - 1, _FITTED).astype(np.int64)]
-    return reading.whole(rows)
-
-
-def _last(batches: Sequence[Batch]) -> Batch:
-    """Return the last rows of batches, at most as many as are kept."""
-    joined = join(list(batches))
-    return take(joined, slice(max(0, joined.rows - _RECENT), joined.rows))
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
+        return tags
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _parts(reading: Reading, rows: Numbers) -> Iterator[Batch]:
-    for start in range(0, len(rows), _FITTED):
-        yield reading.whole(rows[start : start + _FITTED])

@@ -93,6 +93,11 @@ class Ensemble:
                 parts.append(Part(number, score, Scale.fit(score.fit(view, seed), ratio=score.ratio)))
         return cls(tuple(members), tuple(parts))
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of score, each once."""
+        return tuple(dict.fromkeys(part.score.kind for part in self.parts))
+
     def by_part(self, batch: Batch) -> Doubles:
         """Return strangeness by each part on the common scale, `(parts, rows)`."""
         views = [View(member, batch) for member in self.members]

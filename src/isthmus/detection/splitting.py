@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from isthmus.data.loader import take
+from isthmus.data.reading import Reading
 from isthmus.data.source import Numbers, Source
+from isthmus.data.stream_loader import join
 from isthmus.data.windows import SeriesWindows
-from isthmus.detection.thresholds import rows_needed
+from isthmus.detection.thresholds import rank_of, rows_needed
 from isthmus.errors import DataError, explain
+from isthmus.schema import Batch
 from isthmus.seeds import derive
 
 _SHARE = 0.2
@@ -18,6 +22,8 @@ _MANY, _SHARE_BEYOND = 10_000, 0.5
 # Calibration rows lie in memory.
 _MOST = 50_000
 _FEWEST = 4
+# Training rows that scores are fitted on, at most, and rows of the last calls of `partial_fit` that are kept.
+FITTED, _RECENT = 50_000, 20_000
 
 
 def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: int) -> Numbers:
@@ -27,8 +33,8 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
 
     Args:
         source: all rows.
-        fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half. If a third of the rows is enough
-            for a conformal threshold at `alpha`, no fewer than it takes.
+        fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half, or a few less: so many that the
+            rate of a conformal threshold is `alpha` itself, if a third of the rows is enough for that.
         alpha: the false-alarm rate that is wanted.
         seed: decides which.
 
@@ -37,7 +43,8 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
     """
     rows = len(source)
     if rows < _FEWEST:
-        raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", f"{rows}", "more rows"))
+        got = "one sample" if rows == 1 else f"{rows} rows"
+        raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", got, "more rows"))
     count = _count(rows, alpha) if isinstance(fraction, str) else round(fraction * rows)
     count = min(max(count, 1), rows - 2, _MOST)
     if isinstance(source, SeriesWindows):
@@ -49,9 +56,11 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
 
 
 def _count(rows: int, alpha: float) -> int:
-    count = round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0))
-    needed = rows_needed(alpha)
-    return max(count, needed) if needed <= rows / 3 else count
+    count = min(round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0)), _MOST)
+    # With a whole number of rows above the threshold the rate is alpha itself, and not less.
+    above = max(1, rank_of(alpha, count))
+    whole = rows_needed(alpha / above)
+    return whole if whole <= rows / 3 or whole <= count else count
 
 
 def halves(rows: int, aside: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
@@ -61,3 +70,23 @@ def halves(rows: int, aside: Numbers, seed: int) -> Iterator[tuple[Numbers, Numb
     first, second = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
     yield first, second
     yield second, first
+
+
+def training_rows(reading: Reading, out: Numbers) -> Batch:
+    """Return the encoded rows that are not left out; of many, so many that are spread evenly."""
+    rows = np.delete(np.arange(len(reading)), out)
+    if len(rows) > FITTED:
+        rows = rows[np.linspace(0, len(rows) - 1, FITTED).astype(np.int64)]
+    return reading.whole(rows)
+
+
+def in_parts(reading: Reading, rows: Numbers) -> Iterator[Batch]:
+    """Yield encoded rows by number, some at a time."""
+    for start in range(0, len(rows), FITTED):
+        yield reading.whole(rows[start : start + FITTED])
+
+
+def last_rows(batches: Sequence[Batch]) -> Batch:
+    """Return the last rows of batches, at most as many as are kept."""
+    joined = join(list(batches))
+    return take(joined, slice(max(0, joined.rows - _RECENT), joined.rows))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import genpareto
 
-from isthmus.errors import DataError, RecipeError, check_choice, check_number, explain
+from isthmus.errors import DataError, RecipeError, check_choice, explain
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Bits = np.ndarray[Any, np.dtype[np.bool_]]
@@ -149,9 +149,8 @@ def false_discoveries(p: Doubles, level: float) -> Bits:
 
 def check_level(where: str, level: Any) -> None:
     """Raise `RecipeError` for what is no share between 0 and 1, both left out."""
-    check_number(where, level, 0.0, 1.0, open_low=True)
-    if level == 1.0:
-        raise RecipeError(f"{where}: " + explain("a share below 1", "1", "0.01"))
+    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
+        raise RecipeError(f"{where}: " + explain("a share between 0 and 1", repr(level), "0.01"))
 
 
 def rows_needed(level: float) -> int:

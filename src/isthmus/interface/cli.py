@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import sys
 import warnings
@@ -12,14 +11,28 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from isthmus.errors import DataError, IsthmusError, RecipeError, explain
+from isthmus.errors import DataError, IsthmusError, explain
 from isthmus.interface.console import print_json, print_metrics, print_recipes, recipe_facts, say, say_condition
-from isthmus.interface.options import DATA, Asked, Column, Data, Drop, Json, Model, Overwrite, Rows
+from isthmus.interface.detecting import detect
+from isthmus.interface.detecting import explain as explain_row
+from isthmus.interface.options import DATA, Asked, Column, Data, Drop, Json, Model, Overwrite, Rows, changes_of
 from isthmus.interface.using import USES
+
+
+class _Commands(TyperGroup):
+    """The commands in the order of the help, groups of them where they belong and not first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = [name for name in self.commands if name != "detect"]
+        names.insert(names.index("explain"), "detect")
+        return names
+
 
 app = typer.Typer(
     name="isthmus",
+    cls=_Commands,
     help="Autoencoders for real data: train, encode, clean, score, sample, and look at what was learned.",
     no_args_is_help=True,
     add_completion=False,
@@ -82,7 +95,7 @@ def fit(
     from isthmus.interface.output import check_parent
     from isthmus.interface.reading import read_training
 
-    changes = _settings(settings, seed)
+    changes = changes_of(settings, seed)
     check_auto(recipe, goal, changes)
     chosen = None if recipe == AUTO else as_recipe(recipe).replace(changes)
     if not out.name:
@@ -162,6 +175,8 @@ def advise(
 
 for use in USES:
     app.command()(use)
+app.add_typer(detect)
+app.command("explain")(explain_row)
 
 
 @app.command()
@@ -173,12 +188,14 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what a model is and how well it was trained, or what the rows of DATA are, column by column."""
+    from isthmus.detection.storing import application_of
     from isthmus.interface import inspecting
 
     if (Path(path) / "manifest.json").exists():
         if rows or column or drop:
             raise DataError(explain("no --rows, --column or --drop for a model", "some", "leaving them out"))
-        inspecting.inspect_model(Path(path), as_json=as_json)
+        detector = application_of(path) is not None
+        (inspecting.inspect_detector if detector else inspecting.inspect_model)(Path(path), as_json=as_json)
     else:
         inspecting.inspect_data(path, Asked.of(rows, column, drop), as_json=as_json)
 
@@ -225,22 +242,6 @@ def recipes(
         print_json(recipe_facts())
     else:
         print_recipes()
-
-
-def _settings(pairs: list[str] | None, seed: int | None) -> dict[str, Any]:
-    """Return the changes that --set and --seed ask for; a value that is no JSON is taken as text."""
-    changes: dict[str, Any] = {}
-    for pair in pairs or []:
-        path, equals, value = pair.partition("=")
-        if not equals or not path:
-            raise RecipeError(f"--set {pair}: " + explain("PATH=VALUE", repr(pair), "--set code.latent_dim=16"))
-        try:
-            changes[path.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            changes[path.strip()] = value
-    if seed is not None:
-        changes["training.seed"] = seed
-    return changes
 
 
 def _has_checkpoint(folder: Path) -> bool:

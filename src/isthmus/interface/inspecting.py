@@ -52,6 +52,26 @@ def inspect_model(path: Path, *, as_json: bool) -> None:
         typer.echo(line)
 
 
+def inspect_detector(path: Path, *, as_json: bool) -> None:
+    """Print what a detector is: its rows, scores, threshold and promise, and its first autoencoder."""
+    from isthmus.interface.detecting import load_detector
+    from isthmus.interface.finding import facts, lines
+
+    detector = load_detector(path)
+    if as_json:
+        recipes = [member.recipe_.to_dict() for member in detector.members_]
+        print_json({**facts(detector), "recipes": recipes, "schema": detector.members_[0].schema_.to_dict()})
+        return
+    typer.echo("detector of anomalies")
+    for line in lines(detector):
+        typer.echo(f"  {line}")
+    typer.echo(f"  threshold at a strangeness of {detector.threshold_.value:.4g} (0 is a typical row)")
+    members = len(detector.members_)
+    typer.echo(
+        f"  isthmus inspect {path / 'members' / '0'}" + (f", ..., {members - 1}" if members > 1 else "") + " shows more"
+    )
+
+
 def _print_rows(model: Autoencoder) -> None:
     schema = model.schema_
     read = dict(schema.reading or {})

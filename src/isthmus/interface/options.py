@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from isthmus.errors import RecipeError, explain
 
 DATA = (
     "A file (.npy, .npz, .csv, .tsv, .parquet, .arrow, .jsonl, .txt, .smi, idx; .gz too), FILE.npz#NAME, a folder or "
@@ -66,3 +69,19 @@ class Asked:
     def of(cls, rows: str | None, columns: list[str] | None, drop: list[str] | None) -> Asked:
         """Return what three options hold."""
         return cls(rows, tuple(columns or ()), tuple(drop or ()))
+
+
+def changes_of(pairs: list[str] | None, seed: int | None = None) -> dict[str, Any]:
+    """Return the changes that --set and --seed ask for; a value that is no JSON is taken as text."""
+    changes: dict[str, Any] = {}
+    for pair in pairs or []:
+        path, equals, value = pair.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"--set {pair}: " + explain("PATH=VALUE", repr(pair), "--set code.latent_dim=16"))
+        try:
+            changes[path.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            changes[path.strip()] = value
+    if seed is not None:
+        changes["training.seed"] = seed
+    return changes

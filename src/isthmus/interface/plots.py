@@ -73,7 +73,7 @@ def mosaic(images: np.ndarray[Any, np.dtype[np.uint8]], columns: int) -> str:
 
 def curves(series: Sequence[Series], *, best_epoch: int = 0) -> str:
     """Return lines over epochs as an SVG; on a log scale where that shows more; the best epoch is marked."""
-    figure, axes = _chart()
+    figure, axes = chart()
     values = np.array([value for line in series for value in line.values], dtype=float)
     finite = values[np.isfinite(values)]
     for line in series:
@@ -89,19 +89,19 @@ def curves(series: Sequence[Series], *, best_epoch: int = 0) -> str:
         )
     # Beyond a factor of three, the early epochs would flatten all the later ones.
     if len(finite) and finite.min() > 0 and finite.max() > 3 * finite.min():
-        _logarithmic(axes, "y")
+        logarithmic(axes, "y")
     if best_epoch:
         axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=":", label="best epoch")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("nats per row")
-    _legend(axes)
-    return _svg(figure)
+    legend_above(axes)
+    return as_svg(figure)
 
 
 def bars(values: Array, *, label: str, limit: float, what: str = "latent, largest first") -> str:
     """Return values `(n,)`, largest first, as bars in an SVG; those at or below `limit` are grey."""
-    figure, axes = _chart(width=4.8, height=3.0)
+    figure, axes = chart(width=4.8, height=3.0)
     ordered = np.sort(np.asarray(values, dtype=float))[::-1]
     colours = [BLUE if value > limit else INK for value in ordered]
     axes.bar(np.arange(1, len(ordered) + 1), ordered, color=colours, width=0.8)
@@ -109,31 +109,31 @@ def bars(values: Array, *, label: str, limit: float, what: str = "latent, larges
     axes.set_xlabel(what)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def histogram(values: Array, *, label: str, what: str = "rows") -> str:
     """Return the histogram of positive values `(n,)` as an SVG, with the median and the highest hundredth marked."""
-    figure, axes = _chart(width=4.8, height=3.0)
+    figure, axes = chart(width=4.8, height=3.0)
     low, high = float(values.min()), float(values.max())
     count = int(np.clip(np.sqrt(len(values)), 5, 40))
-    logarithmic = low > 0 and high > 10 * low
-    edges = np.geomspace(low, high, count + 1) if logarithmic else np.linspace(low, max(high, low + 1e-12), count + 1)
+    bent = low > 0 and high > 10 * low
+    edges = np.geomspace(low, high, count + 1) if bent else np.linspace(low, max(high, low + 1e-12), count + 1)
     axes.hist(values, bins=edges.tolist(), color=BLUE, alpha=0.85)
-    if logarithmic:
-        _logarithmic(axes, "x")
+    if bent:
+        logarithmic(axes, "x")
     marks = {"median": (float(np.median(values)), INK), "highest 1 %": (float(np.quantile(values, 0.99)), ORANGE)}
     for name, (place, colour) in marks.items():
         axes.axvline(place, color=colour, linewidth=1.6, linestyle="--", label=name)
     axes.set_xlabel(label)
     axes.set_ylabel(what)
-    _legend(axes)
-    return _svg(figure)
+    legend_above(axes)
+    return as_svg(figure)
 
 
 def profile(lines: Mapping[str, Array], names: Sequence[str] | None, *, label: str) -> str:
     """Return rows of a table as lines over their columns, as an SVG: the first thin with dots, the others on top."""
-    figure, axes = _chart(width=5.2, height=2.9)
+    figure, axes = chart(width=5.2, height=2.9)
     colours = (INK, BLUE, ORANGE, GREEN)
     width = 0
     for place, (name, values) in enumerate(lines.items()):
@@ -150,8 +150,8 @@ def profile(lines: Mapping[str, Array], names: Sequence[str] | None, *, label: s
         axes.set_xlabel("column")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
-    _legend(axes)
-    return _svg(figure)
+    legend_above(axes)
+    return as_svg(figure)
 
 
 def channels(lines: Mapping[str, Array]) -> str:
@@ -162,15 +162,15 @@ def channels(lines: Mapping[str, Array]) -> str:
     colours = (INK, BLUE, ORANGE, GREEN)
     grid = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for channel, axes in enumerate(grid):
-        _dress(axes)
+        dress(axes)
         for place, (name, values) in enumerate(lines.items()):
             axes.plot(values[:, channel], color=colours[place % 4], linewidth=1.4, label=name)
         axes.set_ylabel("value" if count == 1 else f"channel {channel}", fontsize=8 if count > 1 else None)
         axes.yaxis.set_major_locator(MaxNLocator(5 if count == 1 else 2))
     grid[-1].set_xlabel("step")
     grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(grid[0])
-    return _svg(figure)
+    legend_above(grid[0])
+    return as_svg(figure)
 
 
 def scatter(points: Array, colours: Sequence[str] | Array, *, labels: tuple[str, str] | None) -> str:
@@ -181,7 +181,7 @@ def scatter(points: Array, colours: Sequence[str] | Array, *, labels: tuple[str,
     figure = Figure(figsize=(4.6, 4.2), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    _dress(axes)
+    dress(axes)
     size = float(np.clip(9000 / max(1, len(points)), 3, 24))
     numbers = isinstance(colours, np.ndarray)
     drawn = axes.scatter(
@@ -206,15 +206,17 @@ def shorten(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
-def _chart(width: float = 3.7, height: float = 2.7) -> tuple[Figure, Axes]:
+def chart(width: float = 3.7, height: float = 2.7) -> tuple[Figure, Axes]:
+    """Return a figure with one chart."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    _dress(axes)
+    dress(axes)
     return figure, axes
 
 
-def _dress(axes: Axes) -> None:
+def dress(axes: Axes) -> None:
+    """Give a chart the ink of all others."""
     axes.set_facecolor("none")
     axes.tick_params(which="both", colors=INK, labelsize=9)
     axes.xaxis.label.set_color(INK)
@@ -225,7 +227,7 @@ def _dress(axes: Axes) -> None:
         spine.set_linewidth(0.6)
 
 
-def _logarithmic(axes: Axes, side: str) -> None:
+def logarithmic(axes: Axes, side: str) -> None:
     """Make the x or y axis logarithmic, with plain numbers at it: 0.01 and not a power of ten."""
     axes.set(**{f"{side}scale": "log"})
     axis: Any = axes.xaxis if side == "x" else axes.yaxis
@@ -234,7 +236,7 @@ def _logarithmic(axes: Axes, side: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _legend(axes: Axes) -> None:
+def legend_above(axes: Axes) -> None:
     """Put the legend above the chart, where it can hide nothing."""
     entries = len(axes.get_legend_handles_labels()[1])
     legend = axes.legend(
@@ -253,7 +255,8 @@ def _legend(axes: Axes) -> None:
         text.set_parse_math(False)
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """Return a figure as the data URI of an SVG."""
     stream = io.BytesIO()
     # Text stays text: the reader's own fonts draw it, in any script, and the file is a tenth of the size. That
     # matplotlib's font lacks a letter of a column's name is then of no concern.

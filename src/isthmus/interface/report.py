@@ -68,12 +68,12 @@ def write_report(
     studies = [study(name, model, subject.values) for name, model in models.items()]
     content = _content(subject, studies, noise)
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             title=title,
             about_rows=about_rows,
-            making=_making(subject, studies, command),
+            making=making(_made(subject, studies, command)),
             **content,
         )
     )
@@ -186,13 +186,20 @@ def _metric(studied: Study, name: str) -> str:
 # ---- how it was made -------------------------------------------------------------------------------------------------
 
 
-def _making(subject: Subject, studies: Sequence[Study], command: str) -> list[tuple[str, str]]:
-    libraries = [f"{name} {version(name)}" for name in _LIBRARIES]
+def _made(subject: Subject, studies: Sequence[Study], command: str) -> list[tuple[str, str]]:
     seeds = [f"{studied.name} {studied.recipe.training.seed}" for studied in studies]
-    lines = [
+    return [
         ("command", command),
         ("rows", f"{len(subject.values):,} of the {subject.given:,} that were given"),
         ("seeds", f"{', '.join(seeds)}; pictures {subject.seed}"),
+    ]
+
+
+def making(facts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return how a page was made: its own facts, versions, the machine and the time; those that say something."""
+    libraries = [f"{name} {version(name)}" for name in _LIBRARIES]
+    lines = [
+        *facts,
         ("versions", ", ".join([*libraries, f"Python {platform.python_version()}"])),
         ("machine", f"{platform.system()} {platform.machine()}"),
         ("written", datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")),
@@ -200,7 +207,8 @@ def _making(subject: Subject, studies: Sequence[Study], command: str) -> list[tu
     return [(name, text) for name, text in lines if text]
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return what fills in the templates of pages."""
     # Names of models, columns and classes come from anywhere, so all of them are escaped.
     environment = Environment(
         loader=PackageLoader("isthmus.interface", "templates"),

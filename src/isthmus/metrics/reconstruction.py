@@ -91,27 +91,51 @@ def ssim(images: Any, reconstructed: Any, data_range: float) -> Array:
         expected = f"(rows, H, W) or (rows, C, H, W) with H and W at least {_WINDOW}"
         raise DataError("images: " + explain(expected, f"shape {x.shape}", "np.moveaxis(x, -1, 1) for channels last"))
     block = max(1, _BLOCK_VALUES // x[0].size)
-    parts = [_ssim(x[i : i + block], y[i : i + block], data_range) for i in range(0, len(x), block)]
+    parts = []
+    for i in range(0, len(x), block):
+        part = ssim_map(x[i : i + block], y[i : i + block], data_range)
+        parts.append(part.reshape(len(part), -1).mean(1))
     return np.concatenate(parts)
 
 
-def _ssim(x: Array, y: Array, data_range: float) -> Array:
+def ssim_map(images: Array, reconstructed: Array, data_range: float, window: int = _WINDOW) -> Array:
+    """Return the structural similarity at each place where the window lies inside: `(..., H - w + 1, W - w + 1)`.
+
+    The formula is that of `ssim`. A place's value is a sum in one order, and so the same in any batch.
+
+    Args:
+        images: `(..., H, W)`, float64.
+        reconstructed: of the same shape.
+        data_range: the largest possible difference.
+        window: its width w in pixels, odd.
+
+    Example:
+        >>> image = np.random.default_rng(0).random((16, 20))
+        >>> ssim_map(image, image, data_range=1.0).shape
+        (6, 10)
+    """
     c1, c2 = ((k * data_range) ** 2 for k in _K)
-    mean_x, mean_y = _blur(x), _blur(y)
-    variance_x = _blur(x * x) - mean_x**2
-    variance_y = _blur(y * y) - mean_y**2
-    covariance = _blur(x * y) - mean_x * mean_y
+    mean_x, mean_y = _blur(images, window), _blur(reconstructed, window)
+    variance_x = _blur(images * images, window) - mean_x**2
+    variance_y = _blur(reconstructed * reconstructed, window) - mean_y**2
+    covariance = _blur(images * reconstructed, window) - mean_x * mean_y
     above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     below = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    index: Array = (above / below).reshape(len(x), -1).mean(1)
+    index: Array = above / below
     return index
 
 
-def _blur(images: Array) -> Array:
+def _blur(images: Array, window: int) -> Array:
     """Return the means under the window, for the places where it lies inside."""
-    place = np.arange(_WINDOW) - _WINDOW // 2
-    window = np.exp(-0.5 * (place / _SIGMA) ** 2)
-    window /= window.sum()
+    place = np.arange(window) - window // 2
+    weights = np.exp(-0.5 * (place / _SIGMA) ** 2)
+    weights /= weights.sum()
     for axis in (-2, -1):
-        images = np.lib.stride_tricks.sliding_window_view(images, _WINDOW, axis=axis) @ window
+        left = images.shape[axis] - window + 1
+        at = [slice(None)] * images.ndim
+        total: Array | None = None
+        for shift, weight in enumerate(weights.tolist()):
+            at[axis] = slice(shift, shift + left)
+            total = weight * images[tuple(at)] if total is None else total + weight * images[tuple(at)]
+        images = images if total is None else total
     return images

@@ -1,0 +1,102 @@
+"""An industrial table: learn how a machine runs when all is well, raise alarms, say why, notice when it changes.
+
+    python examples/industrial_table.py [--data FOLDER] [--quick]
+
+The rows are nine sensors of the radiators of a space shuttle (Statlog, in ADBench's copy: 45,586 normal rows and 3,511
+of other states, `adbench/32_shuttle.npz`). They were published without names, and are `sensor 1` to `sensor 9` here.
+`--quick` learns from 2,000 rows, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from isthmus import AnomalyDetector
+from isthmus.metrics.detection import auroc
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+ROWS, QUICK_ROWS = 10_000, 2_000
+# Of the new rows, so many are normal, and so many are not.
+NORMAL, OTHERS = 5_000, 100
+ALPHA, FDR, SHOWN = 0.01, 0.1, 5
+
+
+def main() -> None:
+    """Fit, raise alarms, explain the strangest, and tell whether the machine is still the same."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds adbench/")
+    parser.add_argument("--quick", action="store_true", help="learn from 2,000 rows only")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the detector and of the choice of rows")
+    asked = parser.parse_args()
+    train, new, other = load(asked.data, QUICK_ROWS if asked.quick else ROWS, asked.seed)
+
+    start = time.perf_counter()
+    detector = AnomalyDetector(alpha=ALPHA, random_state=asked.seed).fit(table(train))
+    print(f"learned from {len(train):,} rows in {time.perf_counter() - start:.0f} s;", detector.threshold_.describe())
+
+    rows = table(new)
+    strangeness = -detector.score_samples(rows)
+    alarms = strangeness > detector.threshold_.value
+    found = detector.alarms(rows, fdr=FDR)
+    print(
+        f"\n{len(new):,} new rows, {int(other.sum())} of them in another state; AUROC {auroc(other, strangeness):.4f}"
+    )
+    print(f"  at a false-alarm rate of {ALPHA:.0%}: {told(alarms, other)}")
+    print(f"  at a false-discovery rate of {FDR:.0%}: {told(found, other)}")
+
+    print(f"\nThe {SHOWN} strangest rows, and why")
+    strangest = np.argsort(-strangeness, kind="stable")[:SHOWN]
+    for reason in detector.explain(rows, rows=strangest.tolist()):
+        print(f"  {reason.sentence}")
+
+    print("\nIs the machine still the same?")
+    usual = new[~other]
+    print(f"  new normal rows: {detector.drift(table(usual)).sentence}")
+    worn = usual.copy()
+    worn[:, 6] += worn[:, 6].std()
+    print(f"  the same, sensor 7 off by one deviation: {detector.drift(table(worn)).sentence}")
+
+
+def load(folder: Path, rows: int, seed: int) -> tuple[Array, Array, Array]:
+    """Return normal rows to learn from, new rows of both kinds, and which of the latter are not normal.
+
+    Raises:
+        SystemExit: there is no such file.
+    """
+    path = folder / "adbench" / "32_shuttle.npz"
+    if not path.is_file():
+        sys.exit(
+            f"expected the table in {path}, got no such file; try --data FOLDER with the folder that holds adbench/"
+        )
+    with np.load(path, allow_pickle=False) as archive:
+        values, other = archive["X"], archive["y"].ravel() > 0
+    generator = np.random.default_rng(seed)
+    normal = generator.permutation(np.flatnonzero(~other))
+    strange = generator.permutation(np.flatnonzero(other))[:OTHERS]
+    numbers = np.concatenate([normal[rows : rows + NORMAL], strange])
+    return values[normal[:rows]], values[numbers], other[numbers]
+
+
+def table(values: Array) -> pa.Table:
+    """Return rows with names of columns, which reasons and drift then speak of."""
+    return pa.table({f"sensor {place + 1}": column for place, column in enumerate(values.T)})
+
+
+def told(alarms: Array, other: Array) -> str:
+    """Return what came of alarms, in words."""
+    false = int((alarms & ~other).sum())
+    of_normal, of_alarms = false / int((~other).sum()), false / max(int(alarms.sum()), 1)
+    hits = f"{int((alarms & other).sum())} of {int(other.sum())} found"
+    return f"{hits}, {false} false alarms ({of_normal:.1%} of the normal rows, {of_alarms:.0%} of the alarms)"
+
+
+if __name__ == "__main__":
+    main()
