@@ -1,4 +1,4 @@
-"""Series: one score for each step, to the bit the same in a batch, in a stream and after loading, and reasons."""
+"""Series: one score for each step, to the bit the same in a batch, in a stream and after loading, and causes."""
 
 from __future__ import annotations
 
@@ -203,15 +203,15 @@ def test_steps_like_those_that_were_learned_are_seldom_alarms(kind: str) -> None
 def test_an_alarm_names_the_channel_the_step_and_what_was_expected(fitted: SeriesDetector, later: np.ndarray) -> None:
     for causal in (False, True):
         (alarm,) = [one for one in fitted.explain(later, causal=causal, gap=LENGTH) if one.first <= 105 <= one.last]
-        assert alarm.p == pytest.approx(1 / (501 - (LENGTH - 1) * causal)) and alarm.times is None
+        assert alarm.p_value == pytest.approx(1 / (501 - (LENGTH - 1) * causal)) and alarm.times is None
         assert alarm.strangeness == -np.nanmin(fitted.score_samples(later, causal=causal))
-        first = alarm.reasons[0]
+        first = alarm.causes[0]
         assert first.channel == "1" and 100 <= first.step < 110 and first.seen == 60.0
         assert abs(first.expected - 60.0) > 10 and first.share > 0.4
-        shares = [one.share for one in alarm.reasons]
+        shares = [one.share for one in alarm.causes]
         assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1.0)
         assert "1 (" in alarm.describe() and "was 60 at step" in alarm.describe()
-    assert len(fitted.explain(later, most=1)[0].reasons) == 1
+    assert len(fitted.explain(later, most=1)[0].causes) == 1
     table = as_table(fitted.explain(later, most=2))
     assert table.num_rows == 2 * len(fitted.explain(later)) and table["channel"][0].as_py() == "1"
 
@@ -237,7 +237,7 @@ def test_a_long_table_of_several_series_keeps_its_rows() -> None:
     later[100:105] = [50.0, 0.0]
     told = pa.table({"name": ["c"] * 250, "day": np.arange(250) + 7, "x": later[:, 0], "y": later[:, 1]})
     detected = found.detect(told)
-    assert detected.column_names == ["name", "day", "strangeness", "p", "alarm"] and detected.num_rows == 250
+    assert detected.column_names == ["name", "day", "strangeness", "p_value", "alarm"] and detected.num_rows == 250
     assert all(detected["alarm"].to_pylist()[100:105])
     alarm = max(found.explain(told), key=lambda one: one.strangeness)
     assert alarm.series == "c" and alarm.times == (alarm.first + 7, alarm.last + 7) and "from" in alarm.describe()
@@ -294,7 +294,7 @@ def test_a_channel_that_never_moved_and_then_does_is_an_alarm() -> None:
     later = np.column_stack([waves(100, seed=1, channels=2), np.full(100, 3.0)])
     later[50, 2] = 4.0
     assert found.predict(later)[50] == -1
-    assert found.explain(later)[0].reasons[0].channel == "2"
+    assert found.explain(later)[0].causes[0].channel == "2"
 
 
 def test_members_are_averaged() -> None:

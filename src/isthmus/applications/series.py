@@ -18,7 +18,7 @@ from isthmus.data.rows import RowsSpec
 from isthmus.data.series import Series
 from isthmus.data.windows import SeriesWindows, to_long
 from isthmus.detection import storing
-from isthmus.detection.ranges import Alarm, ranges_of, reasons_at
+from isthmus.detection.ranges import Alarm, causes_at, ranges_of
 from isthmus.detection.series import as_steps, by_row, default_recipe, divided, open_series, rewindowed, stride_of
 from isthmus.detection.thresholds import KINDS, Threshold, check_level, find_threshold, p_values, warn_of_few
 from isthmus.detection.windows import Doubles, WindowScore, growing
@@ -258,20 +258,20 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         for series, strangeness in zip(windows.series, self.score_.steps(windows, causal=causal), strict=True):
             for first, last in ranges_of(strangeness > value, gap):
                 step = first + int(np.nanargmax(strangeness[first : last + 1]))
-                reasons = reasons_at(series, step, self.score_, reading, most, causal=causal)
+                causes = causes_at(series, step, self.score_, reading, most, causal=causal)
                 times = None if series.times is None else (series.times[first], series.times[last])
                 highest = float(strangeness[step])
                 p = float(self._p(strangeness[step : step + 1], causal)[0])
-                found.append(Alarm(series.name, first, last, times, step, highest, p, reasons))
+                found.append(Alarm(series.name, first, last, times, step, highest, p, causes))
         return found
 
     def detect(self, X: Any, *, causal: bool = False) -> pa.Table:
-        """Return a table of all steps: the columns of series and time, `strangeness`, `p` and `alarm`."""
+        """Return a table of all steps: the columns of series and time, `strangeness`, `p_value` and `alarm`."""
         windows = self._opened(X)
         steps = self.score_.steps(windows, causal=causal)
         table = to_long(steps, windows, "strangeness")
         found = np.asarray(table["strangeness"].to_numpy(zero_copy_only=False), np.float64)
-        table = table.append_column("p", pa.array(self._p(found, causal), from_pandas=True))
+        table = table.append_column("p_value", pa.array(self._p(found, causal), from_pandas=True))
         return table.append_column("alarm", pa.array(found > self._threshold(causal).value))
 
     # ---- streams -----------------------------------------------------------------------------------------------
