@@ -219,6 +219,7 @@ def test_an_alarm_names_the_channel_the_step_and_what_was_expected(fitted: Serie
 def test_ranges_of_alarms() -> None:
     assert ranges_of(np.zeros(4, bool)) == []
     assert ranges_of(np.array([1, 0, 0, 1, 1], bool)) == [(0, 0), (3, 4)]
+    assert ranges_of(np.array([1, 0, 0, 1, 1], bool), gap=1) == [(0, 0), (3, 4)]
     assert ranges_of(np.array([1, 0, 0, 1, 1], bool), gap=2) == [(0, 4)]
 
 
@@ -266,8 +267,18 @@ def test_a_channels_errors_are_averaged_over_what_was_observed() -> None:
 
     x = torch.tensor([[[1.0, 2.0], [3.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
     mask = torch.tensor([[[True, True], [True, False]], [[False, True], [False, True]]])
-    errors = channel_errors(Batch(x, mask), np.zeros((2, 2, 2), np.float32))
-    np.testing.assert_array_equal(errors, [[5.0, 4.0], [np.nan, 1.0]])
+    errors = channel_errors(Batch(x, mask), np.full((2, 2, 2), -1.0, np.float32))
+    np.testing.assert_array_equal(errors, [[10.0, 9.0], [np.nan, 4.0]])
+
+
+def test_a_window_is_judged_by_the_channels_that_were_observed(fitted: SeriesDetector, later: np.ndarray) -> None:
+    later = later.copy()
+    later[:, 1] = np.nan
+    batch = fitted._stream.batch(growing(later, 100, 105, LENGTH))
+    errors = channel_errors(batch, fitted.score_.members[0].expected(batch))
+    expected = ((errors / fitted.score_.typical[0]) ** 0.25)[:, [0, 2]].mean(1)
+    np.testing.assert_allclose(fitted.score_.strangeness(batch), expected)
+    np.testing.assert_array_equal(np.isnan(fitted.score_.by_channel(batch)), [[False, True, False]] * 5)
 
 
 def test_one_channel_as_a_vector_a_list_or_a_column() -> None:
@@ -291,6 +302,7 @@ def test_a_series_shorter_than_a_window_has_scores(fitted: SeriesDetector) -> No
 def test_a_channel_that_never_moved_and_then_does_is_an_alarm() -> None:
     steps = np.column_stack([waves(900, channels=2), np.full(900, 3.0)])
     found = detector().fit(steps)
+    assert found.score_.typical[0, 2] >= max(1e-6, 0.01 * np.median(found.score_.typical))
     later = np.column_stack([waves(100, seed=1, channels=2), np.full(100, 3.0)])
     later[50, 2] = 4.0
     assert found.predict(later)[50] == -1
