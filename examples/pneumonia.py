@@ -63,7 +63,7 @@ def main() -> None:
 
 def draw(path: Path, images: np.ndarray, heat: np.ndarray, ill: np.ndarray) -> None:
     """Write images above their heat maps."""
-    figure = Figure(figsize=(9.0, 3.5), layout="constrained")
+    figure = Figure(figsize=(9.0, 3.1), layout="constrained")
     grid = figure.subplots(2, len(images))
     for place, (above, below) in enumerate(grid.T):
         above.imshow(images[place], cmap="gray")
