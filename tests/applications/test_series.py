@@ -1,4 +1,4 @@
-"""Series: one score for each step, to the bit the same in a batch, in a stream and after loading, and reasons."""
+"""Series: one score for each step, to the bit the same in a batch, in a stream and after loading, and causes."""
 
 from __future__ import annotations
 
@@ -177,6 +177,21 @@ def test_the_end_of_each_series_calibrates_and_teaches_nothing() -> None:
     np.testing.assert_array_equal(one.p_values(loud), expected)
 
 
+def test_each_half_judges_the_other_and_the_detector_learns_all(tmp_path: Path) -> None:
+    """What is odd in the first half is odd to those that have learned the second; the detector itself has seen it."""
+    steps = waves(1200)
+    steps[200:260, 1] += 60.0 * np.sin(np.arange(60))
+    both = detector(calibration="halves", alpha=0.05).fit(steps)
+    assert both.threshold_.rows == 1200 and len(both.causal_calibration_) == 1200 - 2 * (LENGTH - 1)
+    half = detector(calibration_fraction=0.5, alpha=0.05).fit(steps)
+    # The detector that learned the first half judged the second one, as here.
+    assert set(half.calibration_) < set(both.calibration_)
+    other = sorted(set(both.calibration_) - set(half.calibration_))
+    assert np.mean(other) > 1.2 * half.calibration_.mean()
+    both.save(tmp_path / "model")
+    assert isthmus.load(tmp_path / "model").calibration == "halves"
+
+
 @pytest.mark.parametrize("kind", ["conformal", "pot", "quantile"])
 def test_steps_like_those_that_were_learned_are_seldom_alarms(kind: str) -> None:
     found = detector(threshold=kind, alpha=0.05, calibration_fraction=0.5).fit(waves(3000))
@@ -188,15 +203,15 @@ def test_steps_like_those_that_were_learned_are_seldom_alarms(kind: str) -> None
 def test_an_alarm_names_the_channel_the_step_and_what_was_expected(fitted: SeriesDetector, later: np.ndarray) -> None:
     for causal in (False, True):
         (alarm,) = [one for one in fitted.explain(later, causal=causal, gap=LENGTH) if one.first <= 105 <= one.last]
-        assert alarm.p == pytest.approx(1 / (501 - (LENGTH - 1) * causal)) and alarm.times is None
+        assert alarm.p_value == pytest.approx(1 / (501 - (LENGTH - 1) * causal)) and alarm.times is None
         assert alarm.strangeness == -np.nanmin(fitted.score_samples(later, causal=causal))
-        first = alarm.reasons[0]
+        first = alarm.causes[0]
         assert first.channel == "1" and 100 <= first.step < 110 and first.seen == 60.0
         assert abs(first.expected - 60.0) > 10 and first.share > 0.4
-        shares = [one.share for one in alarm.reasons]
+        shares = [one.share for one in alarm.causes]
         assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1.0)
         assert "1 (" in alarm.describe() and "was 60 at step" in alarm.describe()
-    assert len(fitted.explain(later, most=1)[0].reasons) == 1
+    assert len(fitted.explain(later, most=1)[0].causes) == 1
     table = as_table(fitted.explain(later, most=2))
     assert table.num_rows == 2 * len(fitted.explain(later)) and table["channel"][0].as_py() == "1"
 
@@ -204,6 +219,7 @@ def test_an_alarm_names_the_channel_the_step_and_what_was_expected(fitted: Serie
 def test_ranges_of_alarms() -> None:
     assert ranges_of(np.zeros(4, bool)) == []
     assert ranges_of(np.array([1, 0, 0, 1, 1], bool)) == [(0, 0), (3, 4)]
+    assert ranges_of(np.array([1, 0, 0, 1, 1], bool), gap=1) == [(0, 0), (3, 4)]
     assert ranges_of(np.array([1, 0, 0, 1, 1], bool), gap=2) == [(0, 4)]
 
 
@@ -222,7 +238,7 @@ def test_a_long_table_of_several_series_keeps_its_rows() -> None:
     later[100:105] = [50.0, 0.0]
     told = pa.table({"name": ["c"] * 250, "day": np.arange(250) + 7, "x": later[:, 0], "y": later[:, 1]})
     detected = found.detect(told)
-    assert detected.column_names == ["name", "day", "strangeness", "p", "alarm"] and detected.num_rows == 250
+    assert detected.column_names == ["name", "day", "strangeness", "p_value", "alarm"] and detected.num_rows == 250
     assert all(detected["alarm"].to_pylist()[100:105])
     alarm = max(found.explain(told), key=lambda one: one.strangeness)
     assert alarm.series == "c" and alarm.times == (alarm.first + 7, alarm.last + 7) and "from" in alarm.describe()
@@ -251,8 +267,18 @@ def test_a_channels_errors_are_averaged_over_what_was_observed() -> None:
 
     x = torch.tensor([[[1.0, 2.0], [3.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
     mask = torch.tensor([[[True, True], [True, False]], [[False, True], [False, True]]])
-    errors = channel_errors(Batch(x, mask), np.zeros((2, 2, 2), np.float32))
-    np.testing.assert_array_equal(errors, [[5.0, 4.0], [np.nan, 1.0]])
+    errors = channel_errors(Batch(x, mask), np.full((2, 2, 2), -1.0, np.float32))
+    np.testing.assert_array_equal(errors, [[10.0, 9.0], [np.nan, 4.0]])
+
+
+def test_a_window_is_judged_by_the_channels_that_were_observed(fitted: SeriesDetector, later: np.ndarray) -> None:
+    later = later.copy()
+    later[:, 1] = np.nan
+    batch = fitted._stream.batch(growing(later, 100, 105, LENGTH))
+    errors = channel_errors(batch, fitted.score_.members[0].expected(batch))
+    expected = ((errors / fitted.score_.typical[0]) ** 0.25)[:, [0, 2]].mean(1)
+    np.testing.assert_allclose(fitted.score_.strangeness(batch), expected)
+    np.testing.assert_array_equal(np.isnan(fitted.score_.by_channel(batch)), [[False, True, False]] * 5)
 
 
 def test_one_channel_as_a_vector_a_list_or_a_column() -> None:
@@ -276,10 +302,11 @@ def test_a_series_shorter_than_a_window_has_scores(fitted: SeriesDetector) -> No
 def test_a_channel_that_never_moved_and_then_does_is_an_alarm() -> None:
     steps = np.column_stack([waves(900, channels=2), np.full(900, 3.0)])
     found = detector().fit(steps)
+    assert found.score_.typical[0, 2] >= max(1e-6, 0.01 * np.median(found.score_.typical))
     later = np.column_stack([waves(100, seed=1, channels=2), np.full(100, 3.0)])
     later[50, 2] = 4.0
     assert found.predict(later)[50] == -1
-    assert found.explain(later)[0].reasons[0].channel == "2"
+    assert found.explain(later)[0].causes[0].channel == "2"
 
 
 def test_members_are_averaged() -> None:
@@ -329,6 +356,7 @@ def test_too_few_calibration_steps_are_told_of() -> None:
         ({"members": 0}, "members"),
         ({"threshold": "pott"}, "threshold"),
         ({"calibration_fraction": 1.0}, "calibration_fraction"),
+        ({"calibration": "half"}, "calibration"),
     ],
 )
 def test_settings_out_of_range(change: dict[str, Any], message: str) -> None:

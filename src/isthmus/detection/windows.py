@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from isthmus.data.reading import Reading
 from isthmus.data.windows import SeriesWindows, StepAverage
 from isthmus.inference import Floats, Inference
 from isthmus.schema import Batch
@@ -40,10 +41,10 @@ class WindowScore:
     typical: Doubles
 
     @classmethod
-    def fit(cls, members: Sequence[Inference], training: Iterable[Batch]) -> WindowScore:
-        """Return the score of windows beside encoded training windows."""
+    def fit(cls, members: Sequence[Inference], training: SeriesWindows) -> WindowScore:
+        """Return the score of windows beside training windows."""
         found: list[list[Doubles]] = [[] for _ in members]
-        for batch in training:
+        for batch in _reading(members[0], training).batches():
             for errors, member in zip(found, members, strict=True):
                 errors.append(channel_errors(batch, member.expected(batch)))
         return cls(tuple(members), np.stack([_typical(np.concatenate(errors)) for errors in found]))
@@ -60,6 +61,15 @@ class WindowScore:
     def strangeness(self, batch: Batch) -> Doubles:
         """Return the strangeness of windows, `(rows,)`: about 1 is usual, NaN says that nothing was observed."""
         return added(self.by_channel(batch))
+
+    def steps(self, windows: SeriesWindows, *, causal: bool) -> list[Doubles]:
+        """Return the strangeness of the steps of each series, from a window at every step."""
+        found = np.concatenate([self.strangeness(batch) for batch in self.reading(windows).batches()])
+        return up_to(windows, found) if causal else around(windows, found)
+
+    def reading(self, windows: SeriesWindows) -> Reading:
+        """Return windows ready to be encoded as the members' training windows were."""
+        return _reading(self.members[0], windows)
 
     def expected(self, batch: Batch) -> Floats:
         """Return what the members expect, on average, in encoded units `(rows, steps, channels)`."""
@@ -78,6 +88,10 @@ class WindowScore:
         if typical.shape != (len(members), channels) or not (np.isfinite(typical).all() and (typical > 0).all()):
             raise ValueError(f"typical errors of shape {typical.shape} for {len(members)} members")
         return cls(tuple(members), typical)
+
+
+def _reading(member: Inference, windows: SeriesWindows) -> Reading:
+    return Reading(windows, member.schema, member.encoding, None, True)
 
 
 def channel_errors(batch: Batch, expected: Floats) -> Doubles:
