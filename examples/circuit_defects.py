@@ -103,7 +103,9 @@ def draw(path: Path, board: np.ndarray, heat: np.ndarray, threshold: float, boxe
             colour = "#d94801" if axes is left else "white"
             axes.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=colour, linewidth=1.2)
             if axes is left:
-                axes.text(x1, y1 - 5, KINDS[kind], color=colour, fontsize=8)
+                # Beside the box where there is no room above it.
+                near = {"x": x1, "y": y1 - 5} if y1 > 30 else {"x": x2 + 6, "y": y2}
+                axes.text(**near, s=KINDS[kind], color=colour, fontsize=8, clip_on=True)
     figure.colorbar(shown, ax=right, shrink=0.85)
     figure.savefig(path, dpi=130, facecolor="white")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus import Autoencoder, presets
+import isthmus
+from isthmus import AnomalyDetector, Autoencoder, presets
 from isthmus.detection.regions import Region, heat_maps, regions
 from isthmus.detection.scores import Structure, View
 from isthmus.errors import DataError, RecipeError
@@ -127,3 +129,19 @@ def test_what_has_no_map() -> None:
     for heat in (np.zeros(3), np.full((2, 2), np.nan), -np.ones((2, 2))):
         with pytest.raises(DataError, match="heat"):
             regions(heat, 0.5)
+
+
+def test_a_detector_of_images_scores_their_structure(tmp_path: Path) -> None:
+    """By default, with the same scores alone and after loading; pixels are those of its members."""
+    recipe = RECIPE.replace({"training.epochs": 3})
+    detector = AnomalyDetector(recipe, alpha=0.1, random_state=0).fit(stripes(200, 0))
+    assert detector.ensemble_.kinds == ("structure", "neighbours")
+    rows = stripes(270, 5)
+    scores, pixels = detector.score_samples(rows), detector.pixel_scores(rows)
+    assert detector.score_samples(rows[7:8])[0] == scores[7]
+    loaded = isthmus.load(detector.save(tmp_path / "detector"))
+    np.testing.assert_array_equal(loaded.score_samples(rows), scores)
+    np.testing.assert_array_equal(loaded.pixel_scores(rows), pixels)
+    assert pixels.shape == rows.shape
+    batch = detector.reading(rows).whole(np.arange(3))
+    np.testing.assert_array_equal(pixels[:3], heat_maps(detector.ensemble_.members, batch))

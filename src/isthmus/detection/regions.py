@@ -89,7 +89,7 @@ def _heat(view: View, kind: str) -> Doubles:
     if kind == "structure":
         # One span for all batches: that of encoded pixels, which are scaled to [0, 1] unless a recipe says otherwise.
         score = Structure()
-        score.span = np.asarray(_span(view.inference))
+        score.span = np.array([_span(view.inference)])
         maps = np.concatenate(list(score.maps(view, padded=True)))
     else:
         x, y = wanted_of(view)

@@ -240,7 +240,7 @@ class Structure(Score):
 
     def fit(self, view: View, seed: int) -> Doubles:
         x = view.batch.wanted
-        self.span = np.asarray(float(x.max() - x.min()) or 1.0)
+        self.span = np.array([float(x.max() - x.min()) or 1.0])
         return self.of(view)
 
     def of(self, view: View) -> Doubles:
@@ -263,13 +263,13 @@ class Structure(Score):
         step = max(1, _AT_A_TIME // x[0].size)
         for start in range(0, len(x), step):
             part = slice(start, start + step)
-            yield 1.0 - ssim_map(x[part].astype(np.float64), y[part].astype(np.float64), float(self.span), window)
+            yield 1.0 - ssim_map(x[part].astype(np.float64), y[part].astype(np.float64), float(self.span[0]), window)
 
     def state(self) -> State:
         return {"span": self.span}
 
     def shapes(self, inference: Inference) -> dict[str, tuple[int, ...]]:
-        return {"span": ()}
+        return {"span": (1,)}
 
 
 class Neighbours(Score):
