@@ -162,7 +162,7 @@ def report(runs: dict[str, list[Found]], labelled: Sequence[Labelled], command: 
         parts += [
             "\nWith labels: gradient-boosted trees on the codes and the strangeness of the same detector, never falling"
             "\nin the strangeness. The level of false alarms is the one that finds families of attacks best which the"
-            "\ntrees have not seen: each family of KDDTrain+ is left out in turn. KDDTest+ takes no part in any choice."
+            "\ntrees have not seen: each family of KDDTrain+ is left out in turn; `benchmarks/README.md` says more."
             "\nBalanced accuracy is half of the normal rows' share that pass, half of the families' that is found.\n",
             labelled_table(labelled),
         ]
