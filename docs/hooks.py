@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -206,12 +206,25 @@ def command_line() -> str:
     from isthmus.interface.cli import app
 
     sections = []
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _commands(get_command(app)):
         parameters = [parameter for parameter in command.params if parameter.name != "help"]
         rows = table(("argument or option", "meaning"), map(_option, parameters))
         text = inspect.cleandoc(command.help or "")
         sections.append(f"## isthmus {name}\n\n{text}\n\n```text\n{_usage(name, parameters)}\n```\n\n{rows}")
     return "\n".join(sections)
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the words and the command of each; the default command of a group has no word of its own."""
+    from isthmus.interface.detecting import DEFAULT
+
+    for name in group.list_commands(None):
+        command = group.commands[name]
+        words = before.strip() if name == DEFAULT else f"{before}{name}"
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{words} ")
+        else:
+            yield words, command
 
 
 GENERATED: dict[str, Callable[[], str]] = {

@@ -141,10 +141,22 @@ def test_detecting_on_tables_is_what_was_measured() -> None:
     assert settings["network.hidden_dims"] == [256, 256] and settings["network.activation"] == "silu"
     assert settings["training.epochs"] == round(2000 / 3)  # 540 training rows are 3 steps
     assert "ADBench" in choice(advice, "recipe").reason and "ADBench" in choice(advice, "corruption.std").reason
+
+
+def test_detecting_on_images_and_on_curves_is_what_was_measured() -> None:
+    """Small images get the dense network, large ones the convolutional; steps of one curve have one range."""
     images = advise(ROWS["images"], "detect")
-    assert "network.activation" not in images.settings
-    assert images.settings["corruption.std"][1] == pytest.approx(images.facts.spread, abs=1e-3)
-    assert "not on images" in choice(images, "corruption.std").reason
+    assert images.preset == "denoising" and images.settings["network.activation"] == "silu"
+    assert images.settings["corruption.std"][1] == pytest.approx(4 * images.facts.spread, abs=1e-3)
+    assert "MNIST" in choice(images, "corruption.std").reason
+    large = np.random.default_rng(0).random((60, 70, 70))
+    assert advise(large, "detect").preset == "conv_denoising"
+    walks = np.random.default_rng(0).normal(size=(300, 40)).cumsum(1)
+    curves = advise(walks, "detect")
+    assert curves.settings["preprocessing"] == "unit" and "alike" in choice(curves, "preprocessing").reason
+    deviation = walks.std(0).mean() / np.ptp(walks)
+    assert curves.settings["corruption.std"] == pytest.approx([0.4 * deviation, 4 * deviation], abs=1e-3)
+    assert "preprocessing" not in advise(walks, "compress").settings
 
 
 def test_a_table_in_the_unit_interval_is_standardised() -> None:

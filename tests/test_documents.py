@@ -204,6 +204,8 @@ def test_command_page_holds_every_command_and_option(hooks: ModuleType) -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"## isthmus {command.name or command.callback.__name__}\n" in page
+    for name in ("detect", "detect fit", "detect report"):
+        assert f"## isthmus {name}\n" in page
     assert "`--set PATH=VALUE`" in page
 
 

@@ -141,7 +141,7 @@ def labelled_table(found: Sequence[Labelled]) -> str:
         [
             table,
             f"\nFive classes: {spread([100 * f.five_class for f in found])} %. Levels that were chosen, with the"
-            f" balanced accuracy on\nattack types that were left out: {chosen}. Seconds for choosing and fitting:"
+            f" balanced accuracy on\nfamilies that were left out: {chosen}. Seconds for choosing and fitting:"
             f" {mean(f.seconds for f in found):.0f}.",
         ]
     )
@@ -155,14 +155,15 @@ def report(runs: dict[str, list[Found]], labelled: Sequence[Labelled], command: 
         "\neach family; accuracy in per cent where rows with a conformal p-value of at most 1 or 5 % are alarms, and"
         "\nthe share of KDDTest+'s normal rows that are. These are drawn otherwise than KDDTrain+'s, so no promise"
         f"\nholds for them. {overlap} rows of KDDTest+ equal a normal row of KDDTrain+. Median (range) over the seeds;"
-        f" {', '.join(METHODS[m].label for m in ONE_SEED)}\nhave one. {where()}.\n",
+        f"\n{', '.join(METHODS[m].label for m in ONE_SEED)} have one. {where()}.\n",
         one_class_table(runs),
     ]
     if labelled:
         parts += [
             "\nWith labels: gradient-boosted trees on the codes and the strangeness of the same detector, never falling"
-            "\nin the strangeness. The level of false alarms is the one that finds attack types best which the trees"
-            "\nhave not seen: each type of KDDTrain+ is left out in turn. KDDTest+ takes no part in any choice.\n",
+            "\nin the strangeness. The level of false alarms is the one that finds families of attacks best which the"
+            "\ntrees have not seen: each family of KDDTrain+ is left out in turn. KDDTest+ takes no part in any choice."
+            "\nBalanced accuracy is half of the normal rows' share that pass, half of the families' that is found.\n",
             labelled_table(labelled),
         ]
     return "\n".join([*parts, f"\n`{command}`"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from isthmus import presets
 from isthmus.advice.kinds import KINDS, Kind
 from isthmus.advice.rows import rows_to_measure
-from isthmus.advice.rules import GOALS, Candidate, Choice, Goal, looks_clean
+from isthmus.advice.rules import ALIKE, GOALS, Candidate, Choice, Goal, looks_clean
 from isthmus.data.loader import split
 from isthmus.data.measure import Facts, is_flat_image, measure
 from isthmus.errors import DataError, RecipeError, explain, unknown_name
@@ -190,6 +191,8 @@ _PLURAL = {"image": "images", "vector": "vectors"}
 def _apply(candidate: Candidate, facts: Facts, *, tabular: bool) -> tuple[Recipe, tuple[Choice, ...]]:
     """Return the preset with what its rules say of the settings that it has."""
     recipe = presets.get(candidate.preset)
+    if tabular:
+        facts = dataclasses.replace(facts, neighbours=None)  # each column has a scaling of its own
     given = []
     for rule in candidate.rules:
         choice = rule(facts)
@@ -254,7 +257,6 @@ def _defaults(recipe: Recipe, given: tuple[Choice, ...], facts: Facts, schema: S
 # ---- warnings --------------------------------------------------------------------------------------------------------
 
 _FEW_ROWS = 500
-_ALIKE = 0.8
 _NEARLY_ALL = 0.98
 
 
@@ -300,7 +302,7 @@ def _ordered(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | N
     if is_flat_image(schema):
         side = int(facts.width**0.5)
         return f"rows of {facts.width} values may be images: give them as {side} x {side} pixels to have them seen so"
-    if facts.neighbours is None or facts.neighbours < _ALIKE:
+    if facts.neighbours is None or facts.neighbours < ALIKE:
         return None
     return (
         f"neighbouring columns are alike (correlation {facts.neighbours:.2f}), as in a series: "

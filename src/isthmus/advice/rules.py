@@ -10,9 +10,11 @@ from typing import Any
 from isthmus.data.measure import Facts
 
 # Of training rows that are taken a step, and steps, as in the measurement on the ADBench tables.
-_BATCH, _STEPS = 256, 2000
+_BATCH, _STEPS = 256, {"vector": 2000, "image": 600}
 # With fewer rows for each latent, a code can number them.
 _ROWS_PER_LATENT = 4
+# From this correlation of a column with the next on, columns are alike; of no ADBench table is it above 0.73.
+ALIKE = 0.8
 # Up to this intrinsic dimension, a map shows the rows as they lie.
 _FLAT = 2.5
 # Noise below this share of the values' deviation is none to speak of: where it was tried, a narrow code alone removed
@@ -141,8 +143,13 @@ _SMALL = 4096
 
 def detecting_noise(facts: Facts) -> Choice:
     """The noise that measured best: another strength for each row."""
-    value = [round(0.1 * facts.spread, 3), round(1.0 * facts.spread, 3)]
-    return Choice("corruption.std", value, f"each row draws its own, 0.1 to 1.0 {_units(facts)}: {_where(facts)}")
+    # Images and curves take more, as most of their values can be told from others.
+    curve = is_curve(facts)
+    low, high = (0.4, 4.0) if curve or facts.kind == "image" else (0.1, 1.0)
+    spread = facts.range_spread if curve else facts.spread
+    units = f"times the values' deviation of {spread:.2g}" if curve else _units(facts)
+    value = [round(low * spread, 3), round(high * spread, 3)]
+    return Choice("corruption.std", value, f"each row draws its own, {low} to {high} {units}: {_where(facts)}")
 
 
 def matched_noise(facts: Facts) -> Choice:
@@ -178,6 +185,19 @@ def scaling(facts: Facts) -> Choice | None:
     return Choice("preprocessing", "standard", "values lie in [0, 1], and yet columns of a table are to weigh the same")
 
 
+def detecting_scaling(facts: Facts) -> Choice | None:
+    """One range for the steps of a curve; for other rows as `scaling`."""
+    if not is_curve(facts):
+        return scaling(facts)
+    why = f"neighbouring columns are alike (correlation {facts.neighbours:.2f}): one range for all, {_where(facts)}"
+    return Choice("preprocessing", "unit", why)
+
+
+def is_curve(facts: Facts) -> bool:
+    """Return whether columns look like the steps of one measurement, each much like the next."""
+    return facts.kind == "vector" and not facts.binary and facts.neighbours is not None and facts.neighbours >= ALIKE
+
+
 def bits(facts: Facts) -> Choice | None:
     """For rows of bits, the probability of each."""
     if not facts.binary:
@@ -199,6 +219,8 @@ def density(facts: Facts) -> Choice:
 
 
 def _where(facts: Facts) -> str:
+    if is_curve(facts):
+        return "as measured on heart beats (ECG5000)"
     measured = {"vector": "the ADBench tables", "image": "digits of MNIST"}
     return f"as measured on {measured[facts.kind]}" if facts.kind in measured else "measured on tables and images"
 
@@ -217,8 +239,14 @@ def measured_steps(facts: Facts) -> Choice | None:
     """The length of the same, in epochs."""
     if facts.kind not in _MEASURED_ON:
         return None
+    wanted = _STEPS[facts.kind]
     steps = math.ceil(max(1, round(0.9 * facts.rows)) / _BATCH)
-    return Choice("training.epochs", max(3, round(_STEPS / steps)), f"about {_STEPS:,} steps, {_where(facts)}")
+    return Choice("training.epochs", max(3, round(wanted / steps)), f"about {wanted:,} steps, {_where(facts)}")
+
+
+def measured_rate(facts: Facts) -> Choice | None:
+    """The learning rate for images: what is rebuilt too well is rebuilt where it is strange, too."""
+    return Choice("training.learning_rate", 0.001, _where(facts)) if facts.kind == "image" else None
 
 
 def measured_patience(facts: Facts) -> Choice | None:
@@ -229,7 +257,7 @@ def measured_patience(facts: Facts) -> Choice | None:
 
 
 _TABLE = (scaling, bits)
-_MEASURED = (measured_layers, measured_activation, measured_steps, measured_patience)
+_MEASURED = (measured_layers, measured_activation, measured_steps, measured_rate, measured_patience)
 
 GOALS: dict[str, Goal] = {
     "compress": Goal(
@@ -249,8 +277,8 @@ GOALS: dict[str, Goal] = {
         (
             Candidate(
                 "denoising",
-                "cannot copy what is unusual; with noise drawn by row it measured best on tables and small images",
-                (roomy, detecting_noise, *_TABLE, *_MEASURED),
+                "cannot copy what is unusual; with noise drawn by row it measured best on the ADBench tables",
+                (roomy, detecting_noise, detecting_scaling, bits, *_MEASURED),
                 _SMALL,
             ),
             Candidate("conv_denoising", "cannot copy what is unusual, and sees shapes", (roomy, detecting_noise, bits)),

@@ -23,6 +23,7 @@ from isthmus.detection.ensemble import Ensemble
 from isthmus.detection.mending import Usual
 from isthmus.detection.reasons import Explanation, reasons_for
 from isthmus.detection.recipes import default_recipe
+from isthmus.detection.regions import heat_maps
 from isthmus.detection.scores import Doubles, kinds_of
 from isthmus.detection.splitting import FITTED, calibration_rows, halves, in_parts, last_rows, training_rows
 from isthmus.detection.thresholds import (
@@ -362,6 +363,21 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return reasons_for(
             self.reading(X, condition), self.ensemble_, self.usual_, self.calibration_, self.threshold_, rows
         )
+
+    def pixel_scores(self, X: Any, *, kind: str = "structure", condition: Any = None) -> Doubles:
+        """Return how strange each pixel of images is, `(rows, height, width)`; see `isthmus.detection.regions`.
+
+        Args:
+            X: rows, as in `fit`.
+            kind: "structure" for 1 - SSIM around the pixel, "squared" for its squared error.
+            condition: as in `fit`.
+
+        Raises:
+            RecipeError: for rows that are no images.
+            DataError: for rows unlike the training rows.
+        """
+        batches = self.reading(X, condition).batches()
+        return np.concatenate([heat_maps(self.ensemble_.members, batch, kind) for batch in batches])
 
     def reading(self, X: Any, condition: Any = None) -> Reading:
         """Return rows that are like the training rows, ready to be encoded."""

@@ -64,6 +64,7 @@ class Facts:
         noise: standard deviation of the noise in a value, scaled; for structure finer than the measure an upper bound.
         noise_floor: share of the components that lie in the flat tail that noise makes; None for images.
         neighbours: mean correlation of a column with the next; None for images and single columns.
+        range_spread: mean deviation of a column as a share of the range that all columns have in common.
     """
 
     rows: int
@@ -88,6 +89,7 @@ class Facts:
     noise: float
     noise_floor: float | None
     neighbours: float | None
+    range_spread: float
 
     @property
     def width(self) -> int:
@@ -177,7 +179,13 @@ def measure(rows: Array, schema: Schema, seed: int = 0) -> Facts:
         noise=image_noise(channels_first(scaled)) if floor is None else floor.std,
         noise_floor=None if floor is None else floor.share,
         neighbours=_neighbour_correlation(varying) if schema.kind == "vector" else None,
+        range_spread=_range_spread(flat[chosen], schema),
     )
+
+
+def _range_spread(rows: Array, schema: Schema) -> float:
+    span = 1.0 if schema.in_unit_interval else schema.high - schema.low
+    return float(rows.astype(np.float64).std(0).mean() / span)
 
 
 # A flat row of this many values or more, whose number is a square, is an image if it is scaled like one.

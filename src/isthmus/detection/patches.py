@@ -128,7 +128,7 @@ class Patches:
             image: `(H, W)` or `(C, H, W)`.
             score: what gives one number, or a map, for each of some patches, higher is stranger: of an
                 `AnomalyDetector` that was fitted on patches, ``lambda rows: -detector.score_samples(rows)`` or
-                ``detector.heat_maps``.
+                ``detector.pixel_scores``.
 
         Raises:
             DataError: for another shape.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ from isthmus.interface.options import Asked, Column, Condition, Data, Drop, Json
 
 if TYPE_CHECKING:
     from isthmus.applications.anomaly import AnomalyDetector
+    from isthmus.data.source import Source
     from isthmus.interface.finding import Found
 
 # What stands for no command's name: `isthmus detect MODEL DATA`.
@@ -161,10 +164,14 @@ def fit(
     )
     recipes = _recipes(recipe or ["auto"], settings)
     source, told = read_training(data, Asked.of(rows, column, drop), condition, missing=True)
-    detector.set_params(recipe=recipes(source)).fit(source, condition=told)
-    if any(member.history_.stop_reason == "interrupted" for member in detector.members_):
-        say("interrupted: nothing is written")
-        raise typer.Exit(1)
+    with warnings.catch_warnings():
+        # A part that stopped half-way says so by a warning; what follows would go on with it.
+        warnings.filterwarnings("error", message="interrupted", category=RuntimeWarning)
+        try:
+            detector.set_params(recipe=recipes(source, detector)).fit(source, condition=told)
+        except RuntimeWarning:
+            say("interrupted: nothing is written")
+            raise typer.Exit(1) from None
     detector.save(out, overwrite=overwrite)
     if as_json:
         from isthmus.interface.finding import facts
@@ -242,18 +249,25 @@ def explain(
 # ---- shared --------------------------------------------------------------------------------------------------------
 
 
-def _recipes(names: list[str], settings: list[str] | None) -> Any:
+def _recipes(names: list[str], settings: list[str] | None) -> Callable[[Source, AnomalyDetector], Any]:
     """Return what gives the recipes for a source; misspelt names and settings are refused at once."""
     from isthmus.detection.recipes import default_recipe
+    from isthmus.detection.splitting import calibration_rows
     from isthmus.estimator import as_recipe
     from isthmus.interface.advising import AUTO
     from isthmus.interface.options import changes_of
+    from isthmus.verbs import seed_of
 
     changes = changes_of(settings)
     known = {name: as_recipe(name).replace(changes) for name in names if name != AUTO}
 
-    def of(source: Any) -> Any:
-        return [known[name] if name in known else default_recipe(source).replace(changes) for name in names]
+    def of(source: Source, detector: AnomalyDetector) -> Any:
+        if changes and AUTO in names:
+            # What is advised must not depend on the rows that the detector will set aside.
+            seed = seed_of(detector.random_state)
+            aside = calibration_rows(source, detector.calibration_fraction, detector.alpha, seed)
+            known[AUTO] = default_recipe(source, aside).replace(changes)
+        return [known.get(name, name) for name in names]
 
     return of
 
@@ -262,11 +276,13 @@ def load_detector(path: Path) -> AnomalyDetector:
     """Return the detector of a folder; raise `ArtifactError` for a folder of anything else."""
     from isthmus.applications import load
     from isthmus.applications.anomaly import AnomalyDetector
+    from isthmus.estimator import Autoencoder
 
     detector = load(path)
     if not isinstance(detector, AnomalyDetector):
-        got = f"the folder of an {type(detector).__name__}"
-        raise ArtifactError(f"{str(path)!r}: " + expected_got("a detector's folder", got, "isthmus detect fit"))
+        got = f"one of a model of the kind {type(detector).__name__}"
+        advice = "isthmus detect fit" if isinstance(detector, Autoencoder) else "isthmus.load, which knows it"
+        raise ArtifactError(f"{str(path)!r}: " + expected_got("the folder of an AnomalyDetector", got, advice))
     return detector
 
 
