@@ -129,7 +129,7 @@ def advise(X: Any, goal: str, *, seed: int = 0) -> Advice:
         >>> X = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 30)) + 0.1 * rng.normal(size=(500, 30))
         >>> advice = advise(X, "detect")
         >>> advice.preset, advice.latent_dim, advice.recipe.corruption
-        ('denoising', 6, GaussianNoise(std=(0.1, 1.0)))
+        ('denoising', 6, GaussianNoise(std=(0.1, 2.0)))
     """
     wanted = check_goal(goal)
     rows, schema = rows_to_measure(X)

@@ -145,7 +145,7 @@ def detecting_noise(facts: Facts) -> Choice:
     """The noise that measured best: another strength for each row."""
     # Images and curves take more, as most of their values can be told from others.
     curve = is_curve(facts)
-    low, high = (0.4, 4.0) if curve or facts.kind == "image" else (0.1, 1.0)
+    low, high = (0.4, 4.0) if curve or facts.kind == "image" else (0.1, 2.0)
     spread = facts.range_spread if curve else facts.spread
     units = f"times the values' deviation of {spread:.2g}" if curve else _units(facts)
     value = [round(low * spread, 3), round(high * spread, 3)]
