@@ -136,7 +136,7 @@ def test_a_map_has_two_latents_and_says_what_it_loses() -> None:
 def test_detecting_on_tables_is_what_was_measured() -> None:
     advice = advise(ROWS["table"], "detect")
     assert advice.preset == "denoising"
-    assert advice.recipe.corruption == GaussianNoise((0.1, 1.0))
+    assert advice.recipe.corruption == GaussianNoise((0.1, 2.0))
     settings = advice.settings
     assert settings["network.hidden_dims"] == [256, 256] and settings["network.activation"] == "silu"
     assert settings["training.epochs"] == round(2000 / 3)  # 540 training rows are 3 steps
