@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,3 +146,10 @@ def test_a_detector_of_images_scores_their_structure(tmp_path: Path) -> None:
     assert pixels.shape == rows.shape
     batch = detector.reading(rows).whole(np.arange(3))
     np.testing.assert_array_equal(pixels[:3], heat_maps(detector.ensemble_.members, batch))
+
+
+def test_what_was_not_observed_is_not_strange(model: Autoencoder) -> None:
+    view = view_of(model, stripes(3, 1))
+    hidden = view.batch.replace(mask=torch.zeros_like(view.batch.x, dtype=torch.bool))
+    assert (heat_maps([model.inference()], hidden, "squared") == 0).all()
+    np.testing.assert_allclose(heat_maps([model.inference()], hidden, "structure"), 0, atol=1e-9)
