@@ -17,6 +17,8 @@ from isthmus.schema import Batch
 from isthmus.seeds import derive
 
 _SHARE = 0.2
+# Up to this share, for a threshold at all.
+_AT_MOST = 0.35
 # Beyond so many rows more of them teach a model little, and make the threshold more precise.
 _MANY, _SHARE_BEYOND = 10_000, 0.5
 # Calibration rows lie in memory.
@@ -34,7 +36,7 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
     Args:
         source: all rows.
         fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half, or a few less: so many that the
-            rate of a conformal threshold is `alpha` itself, if a third of the rows is enough for that.
+            rate of a conformal threshold is `alpha` itself, if a third of the rows, about, is enough for that.
         alpha: the false-alarm rate that is wanted.
         seed: decides which.
 
@@ -60,7 +62,7 @@ def _count(rows: int, alpha: float) -> int:
     # With a whole number of rows above the threshold the rate is alpha itself, and not less.
     above = max(1, rank_of(alpha, count))
     whole = rows_needed(alpha / above)
-    return whole if whole <= rows / 3 or whole <= count else count
+    return whole if whole <= _AT_MOST * rows or whole <= count else count
 
 
 def halves(rows: int, aside: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
