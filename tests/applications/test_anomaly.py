@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import isthmus
 from isthmus import AnomalyDetector, Autoencoder, presets
+from isthmus.detection.scores import View
 from isthmus.errors import ArtifactError, DataError, RecipeError
 
 RECIPE = presets.denoising(latent_dim=3, hidden_dims=(32,), epochs=30, threads=1, validation_fraction=0.0)
@@ -160,7 +161,14 @@ def test_a_damaged_folder_is_refused(detector: AnomalyDetector, tmp_path: Path) 
         {"parts": [{"member": 5, "score": "reconstruction", "scale": {"least": 0.0, "centre": 0.0, "spread": 1.0}}]},
         {"parts": [{"member": 0, "score": "neighbours", "scale": {"least": 0.0, "centre": 0.0, "spread": 1.0}}]},
         {"parts": [{"member": 0, "score": "magic", "scale": {"least": 0.0, "centre": 0.0, "spread": 1.0}}]},
+        {"parts": [{"member": -1, "score": "reconstruction", "scale": {"least": 0.0, "centre": 0.0, "spread": 1.0}}]},
+        {"parts": [{"member": 0, "score": "reconstruction", "scale": {"least": 0.0, "centre": 0.0, "spread": 0.0}}]},
+        {"parts": [{"member": 0, "score": "reconstruction", "scale": []}]},
         {"threshold": {"kind": "conformal"}},
+        {"threshold": {"kind": "best", "level": 0.05, "value": 1.0, "rows": 99}},
+        {"threshold": {"kind": "pot", "level": 0.05, "value": float("nan"), "rows": 99}},
+        {"threshold": {"kind": "pot", "level": 0.05, "value": 10**400, "rows": 99}},
+        {"threshold": {"kind": "pot", "level": 0.05, "value": 1.0, "rows": "many"}},
         {"settings": {"alpha": 3}},
         {"members": "many"},
     ],
@@ -286,3 +294,56 @@ def test_any_recipe_will_do() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             AnomalyDetector(chosen, alpha=0.05, random_state=0).fit(X).predict(X)
+
+
+def test_a_row_is_not_the_less_strange_the_less_is_known_of_it() -> None:
+    X = rows_on_a_curve(800, 0)
+    X[::5, 3] = np.nan
+    fitted = AnomalyDetector(RECIPE.replace({"missing": "mask"}), alpha=0.05, random_state=0).fit(X)
+    odd = strange(300, 2)
+    holed = odd.copy()
+    holed[:, 3:] = np.nan
+    kept = fitted.ensemble_.by_kind(fitted.reading(odd).whole(np.arange(300)))["reconstruction"]
+    half = fitted.ensemble_.by_kind(fitted.reading(holed).whole(np.arange(300)))["reconstruction"]
+    assert abs(np.median(half) - np.median(kept)) < 1.5  # half the values gone, and not half the error
+    empty = np.full((1, 6), np.nan)
+    assert fitted.predict(empty).tolist() == [-1] and fitted.p_values(empty)[0] == 1 / (1 + len(fitted.calibration_))
+
+
+def test_channels_may_come_first_or_last() -> None:
+    """The same pictures have the same strangeness, to rounding, and heat maps of their height and width."""
+    first = np.random.default_rng(0).integers(0, 255, (60, 3, 12, 12)).astype(np.uint8)
+    recipe = presets.autoencoder(latent_dim=2, hidden_dims=(), epochs=1, threads=1, validation_fraction=0.0)
+    scores = []
+    for rows in (first, np.moveaxis(first, 1, -1)):
+        fitted = AnomalyDetector(recipe, scores="structure", alpha=0.2, random_state=0).fit(rows)
+        assert fitted.pixel_scores(rows[:2]).shape == (2, 12, 12)
+        part = fitted.ensemble_.parts[0].score
+        view = View(fitted.ensemble_.members[0], fitted.reading(rows).whole(np.arange(4)))
+        assert next(part.maps(view)).shape[:2] == (4, 3)  # type: ignore[attr-defined]
+        scores.append(fitted.score_samples(rows))
+    assert np.isfinite(scores).all()
+
+
+def test_a_tail_takes_a_fifth_of_the_rows() -> None:
+    fitted = AnomalyDetector(RECIPE, threshold="pot", alpha=0.008, random_state=0).fit(rows_on_a_curve(1000, 0))
+    assert len(fitted.calibration_) == 200 and np.isfinite(fitted.threshold_.value)
+
+
+def test_alarms_themselves_say_which_rows_are_explained(detector: AnomalyDetector) -> None:
+    X = strange(20, 2)
+    alarms = detector.alarms(X)
+    assert detector.explain(X, rows=alarms).rows.tolist() == np.flatnonzero(alarms).tolist()
+    with pytest.raises(DataError, match="mask of 20 rows"):
+        detector.explain(X, rows=alarms[:3])
+
+
+@pytest.mark.parametrize("latent", [3, 20])
+def test_what_overflows_is_an_alarm(latent: int) -> None:
+    """Some sensors write the largest number for no data: a finite one that float32 cannot square."""
+    recipe = RECIPE.replace({"code.latent_dim": latent, "training.epochs": 2})
+    fitted = AnomalyDetector(recipe, alpha=0.05, random_state=0).fit(rows_on_a_curve(400, 0))
+    X = rows_on_a_curve(3, 1)
+    X[1] = 5e37
+    assert fitted.predict(X)[1] == -1 and fitted.p_values(X)[1] == 1 / (1 + len(fitted.calibration_))
+    assert np.isfinite(fitted.score_samples(X)[[0, 2]]).all()

@@ -136,5 +136,9 @@ def test_what_cannot_be_a_threshold_is_refused() -> None:
         find_threshold(np.arange(50.0), "pot", 0.001)
     with pytest.raises(RecipeError, match="level"):
         find_threshold(np.arange(50.0), "conformal", 1.0)
+    for level in (1e-320, 0.0, -1.0, np.nan, True, "much"):
+        with pytest.raises(RecipeError, match="a share between 0 and 1"):
+            find_threshold(np.arange(50.0), "conformal", level)  # type: ignore[arg-type]
+    assert find_threshold(np.arange(50.0), "conformal", 1 - 1e-13).value == 0.0
     with pytest.raises(RecipeError, match="conformal, quantile"):
         find_threshold(np.arange(50.0), "best")

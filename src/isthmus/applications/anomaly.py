@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +18,7 @@ from isthmus.delivery import deliver
 from isthmus.detection import storing
 from isthmus.detection.drift import Drift, Reference, compare
 from isthmus.detection.ensemble import Ensemble
-from isthmus.detection.mending import Usual
+from isthmus.detection.mending import Usual, owners
 from isthmus.detection.reasons import Explanation, reasons_for
 from isthmus.detection.recipes import default_recipe
 from isthmus.detection.regions import heat_maps
@@ -39,7 +37,6 @@ from isthmus.detection.thresholds import (
 from isthmus.errors import (
     ArtifactError,
     DataError,
-    IsthmusError,
     check_choice,
     check_integer,
     check_number,
@@ -150,7 +147,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
         kinds = kinds_of(self.scores, source.kind)
-        aside = calibration_rows(source, self.calibration_fraction, self.alpha, seed)
+        aside = calibration_rows(source, self.calibration_fraction, self._level, seed)
         recipes = self._recipes(source, aside, seed)
         trimmed = self._trimmed(recipes, X, aside, kinds, condition, seed) if self.trim else NONE
         out = np.union1d(aside, trimmed)
@@ -159,6 +156,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self._become(members, kinds, training_rows(reading, out), seed)
         self._calibrate(reading.whole(aside))
         return self
+
+    @property
+    def _level(self) -> float | None:
+        """The level that decides how many rows are set aside; a tail and a quantile take a fifth."""
+        return self.alpha if self.threshold == "conformal" else None
 
     def _checked(self) -> None:
         check_integer("members", self.members, 1)
@@ -224,7 +226,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
         The first call decides what a row is, as `fit` would. Of each call a share of the rows is set aside; scores and
         threshold are fitted again on the rows of the last calls (at most 20,000 of each kind), as the autoencoders now
-        see them. These rows are kept in memory and not saved: a loaded detector starts with those of its next call.
+        see them, less the `trim` strangest of the calibration rows; nothing else is trimmed. These rows are kept in
+        memory and not saved: a loaded detector starts with those of its next call.
 
         Args:
             X: rows, as in `fit`.
@@ -241,7 +244,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
         kinds = kinds_of(self.scores, source.kind)
         calls = getattr(self, "calls_", 0)
-        aside = calibration_rows(source, self.calibration_fraction, self.alpha, derive(seed, "call", calls))
+        aside = calibration_rows(source, self.calibration_fraction, self._level, derive(seed, "call", calls))
         kept = np.delete(np.arange(len(source)), aside)
         told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
         members = getattr(self, "members_", None) or [
@@ -404,13 +407,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         told = {name: getattr(self, name) for name in _SETTINGS}
         settings: dict[str, Any] = {
             "settings": {**told, "scores": list(self.ensemble_.kinds)},
-            "threshold": dataclasses.asdict(self.threshold_) | {"value": _finite(self.threshold_.value)},
+            "threshold": self.threshold_.to_dict(),
             "parts": parts,
         }
         arrays["calibration"] = self.calibration_
         arrays |= self.usual_.state()
         if self.reference_ is not None:
-            arrays |= {"reference.edges": self.reference_.edges, "reference.shares": self.reference_.shares}
+            arrays |= self.reference_.state()
         schema = self.members_[0].schema_
         sentences = (f"Rows: {schema.describe()}.", f"Threshold: {self.threshold_.describe()}.")
         text = storing.card("An isthmus anomaly detector", sentences, settings["settings"])
@@ -428,7 +431,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
         try:
             return cls._restored(stored)
-        except (KeyError, TypeError, ValueError, IndexError, IsthmusError) as error:
+        except storing.UNUSABLE as error:
             raise ArtifactError(f"{str(path)!r} is no usable detector: {error!r}") from None
 
     @classmethod
@@ -438,16 +441,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         detector = cls(recipes, members=1, **{**told, "scores": tuple(told["scores"])})
         detector._checked()
         detector.members_ = stored.members
-        threshold = dict(stored.settings["threshold"])
-        value = math.inf if threshold["value"] is None else float(threshold["value"])
-        detector.threshold_ = Threshold(**{**threshold, "value": value})
+        detector.threshold_ = Threshold.from_dict(stored.settings["threshold"])
         arrays = stored.arrays
-        detector.calibration_ = np.sort(arrays["calibration"].astype(np.float64).ravel())
+        detector.calibration_ = storing.calibration(arrays["calibration"])
         inferences = [member.inference() for member in stored.members]
         detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
-        detector.usual_ = Usual.restore(arrays)
-        edges = arrays.get("reference.edges")
-        detector.reference_ = None if edges is None else Reference(edges, arrays["reference.shares"])
+        schema = stored.members[0].schema_
+        detector.usual_ = Usual.restore(arrays, owners(schema))
+        detector.reference_ = Reference.restore(arrays, int(np.prod(schema.row)))
         detector._describe()
         return detector
 
@@ -463,7 +464,3 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True
         return tags
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +20,7 @@ from isthmus.detection.ranges import Alarm, causes_at, ranges_of
 from isthmus.detection.series import as_steps, by_row, default_recipe, divided, open_series, rewindowed, stride_of
 from isthmus.detection.thresholds import KINDS, Threshold, check_level, find_threshold, p_values, warn_of_few
 from isthmus.detection.windows import Doubles, WindowScore, growing
-from isthmus.errors import ArtifactError, DataError, IsthmusError, RecipeError, check_choice, check_integer, explain
+from isthmus.errors import ArtifactError, DataError, RecipeError, check_choice, check_integer, explain
 from isthmus.estimator import Autoencoder, as_recipe
 from isthmus.recipe import Recipe
 from isthmus.seeds import derive
@@ -194,7 +192,8 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
                 self.causal_calibration_, self.causal_threshold_ = calibration, threshold
             else:
                 self.calibration_, self.threshold_ = calibration, threshold
-                warn_of_few(threshold, "a larger alpha, calibration='halves', longer series, or threshold='pot'")
+        # Causal calibration has the fewer steps.
+        warn_of_few(self.causal_threshold_, "a larger alpha, calibration='halves', longer series, or threshold='pot'")
 
     # ---- use ---------------------------------------------------------------------------------------------------
 
@@ -324,10 +323,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         self._check_fitted()
         told = {name: getattr(self, name) for name in _SETTINGS}
         thresholds = {"threshold": self.threshold_, "causal_threshold": self.causal_threshold_}
-        settings: dict[str, Any] = {"settings": told} | {
-            name: dataclasses.asdict(one) | {"value": one.value if math.isfinite(one.value) else None}
-            for name, one in thresholds.items()
-        }
+        settings: dict[str, Any] = {"settings": told} | {name: one.to_dict() for name, one in thresholds.items()}
         arrays = self.score_.state() | {"calibration": self.calibration_, "causal": self.causal_calibration_}
         sentences = (f"Rows: {self.members_[0].schema_.describe()}.", f"Threshold: {self.threshold_.describe()}.")
         text = storing.card("An isthmus detector of anomalies in series", sentences, told)
@@ -346,21 +342,23 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
         try:
             return cls._restored(stored)
-        except (KeyError, TypeError, ValueError, IndexError, IsthmusError) as error:
+        except storing.UNUSABLE as error:
             raise ArtifactError(f"{str(path)!r} is no usable detector: {error!r}") from None
 
     @classmethod
     def _restored(cls, stored: storing.Stored) -> Self:
         told = {name: stored.settings["settings"][name] for name in _SETTINGS}
         detector = cls(recipe=stored.members[0].recipe_, members=len(stored.members), **told)
-        detector._checked()
+        length = stored.members[0].schema_.shape[0]
+        if not isinstance(detector.rows, str) or detector._checked().sizes[0] != length:
+            raise RecipeError("rows: " + explain(f"windows of {length} steps", repr(detector.rows), "another folder"))
         detector.members_ = stored.members
         detector.score_ = WindowScore.restore([member.inference() for member in stored.members], stored.arrays)
         detector.calibration_, detector.causal_calibration_ = (
-            np.sort(stored.arrays[name].astype(np.float64).ravel()) for name in ("calibration", "causal")
+            storing.calibration(stored.arrays[name]) for name in ("calibration", "causal")
         )
         detector.threshold_, detector.causal_threshold_ = (
-            _threshold(stored.settings[name]) for name in ("threshold", "causal_threshold")
+            Threshold.from_dict(stored.settings[name]) for name in ("threshold", "causal_threshold")
         )
         detector._describe()
         return detector
@@ -392,8 +390,3 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "threshold_")
-
-
-def _threshold(told: dict[str, Any]) -> Threshold:
-    value = math.inf if told["value"] is None else float(told["value"])
-    return Threshold(**{**told, "value": value})

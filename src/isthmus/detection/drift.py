@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,20 @@ class Reference:
         with np.errstate(all="ignore"):
             edges = np.nan_to_num(np.nanquantile(x, np.linspace(0, 1, _BINS + 1)[1:-1], axis=0)).T
         return cls(edges, _shares([x], edges))
+
+    def state(self) -> dict[str, Doubles]:
+        """Return what was fitted, as arrays."""
+        return {"reference.edges": self.edges, "reference.shares": self.shares}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Doubles], values: int) -> Reference | None:
+        """Return what `state` told of, None for nothing; raise `ValueError` for other shapes than of so many values."""
+        if "reference.edges" not in state:
+            return None
+        edges, shares = state["reference.edges"], state["reference.shares"]
+        if edges.shape != (values, _BINS - 1) or shares.shape != (values, _BINS):
+            raise ValueError(f"tenths of shape {edges.shape} and {shares.shape} for {values} values")
+        return cls(edges, shares)
 
     def stability(self, batches: Iterable[Batch], schema: Schema) -> dict[str, float]:
         """Return the index of each column, the largest first; a category's is that of its places, summed."""

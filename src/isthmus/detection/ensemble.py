@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.detection.scores import SCORES, Doubles, Score, View
-from isthmus.errors import ArtifactError, RecipeError
+from isthmus.errors import ArtifactError, RecipeError, check_integer
 from isthmus.inference import Inference
 from isthmus.schema import Batch
 
@@ -108,7 +108,8 @@ class Ensemble:
         total = np.zeros(batch.rows)
         for found in self.by_part(batch):
             total += found
-        return total / len(self.parts)
+        # What overflows is stranger than anything that does not.
+        return np.where(np.isnan(total), np.inf, total / len(self.parts))
 
     def by_kind(self, batch: Batch) -> dict[str, Doubles]:
         """Return the average over the members for each kind of score, `(rows,)`."""
@@ -136,9 +137,12 @@ class Ensemble:
         for place, told in enumerate(plain):
             prefix = f"{place}."
             state = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-            member = int(told["member"])
+            member = told["member"]
+            check_integer("member", member, 0)
             score = SCORES[told["score"]]().restore(state, members[member])
             scale = Scale(**{name: float(value) for name, value in told["scale"].items()})
+            if not (scale.least >= 0 and math.isfinite(scale.centre) and 0 < scale.spread < math.inf):
+                raise ArtifactError(f"the scale of the score {score.kind!r} is no scale: {scale}")
             parts.append(Part(member, score, scale))
         if not parts:
             raise ArtifactError("a detector needs at least one score, and has none")

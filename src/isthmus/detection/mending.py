@@ -56,8 +56,13 @@ class Usual:
         return {f"reasons.{name}": getattr(self, name) for name in ("centre", "low", "high", "errors")}
 
     @classmethod
-    def restore(cls, state: Mapping[str, Array]) -> Self:
-        """Return what `state` told of."""
+    def restore(cls, state: Mapping[str, Array], owner: Array) -> Self:
+        """Return what `state` told of; `owner` is `owners` of the schema."""
+        values = len(owner)
+        wanted = {"centre": values, "low": values, "high": values, "errors": int(owner.max()) + 1}
+        for name, length in wanted.items():
+            if state[f"reasons.{name}"].shape != (length,):
+                raise ValueError(f"reasons.{name} of shape {state[f'reasons.{name}'].shape}, not ({length},)")
         centre, low, high = (state[f"reasons.{name}"].astype(np.float32) for name in ("centre", "low", "high"))
         return cls(centre, low, high, state["reasons.errors"].astype(np.float64))
 

@@ -31,8 +31,16 @@ def nearest(bank: Floats, rows: Floats, count: int, *, skip: int = 0) -> Doubles
         rows: `(rows, width)`, float32.
         count: neighbours, at most as many as there are codes, less `skip`.
         skip: of the nearest, so many are left out: 1 where the rows are the stored codes themselves.
+
+    A row that overflowed is infinitely far.
     """
     wanted = count + skip
+    usable = np.isfinite(rows).all(1)
+    if not usable.all():
+        found = np.full((len(rows), count), np.inf)
+        if usable.any():
+            found[usable] = nearest(bank, rows[usable], count, skip=skip)
+        return found
     if bank.shape[1] <= _FEW:
         distances = cKDTree(bank).query(rows, wanted)[0].reshape(len(rows), wanted)
         return np.asarray(distances[:, skip:], np.float64)

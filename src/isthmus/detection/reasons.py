@@ -18,14 +18,12 @@ from isthmus.data.source import Numbers
 from isthmus.data.vocabulary import Vocabulary
 from isthmus.delivery import joined, types_given
 from isthmus.detection.ensemble import Ensemble
+from isthmus.detection.layout import channel_axis
 from isthmus.detection.mending import Usual, shares_of
 from isthmus.detection.thresholds import Bits, Doubles, Threshold, p_values
 from isthmus.detection.wording import Part, Place, columns, region, sentence, stretch
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
-
-# An image's channels are at most so many, first or last.
-_CHANNELS = 4
 
 
 @dataclass(frozen=True)
@@ -236,21 +234,17 @@ def reasons_for(
     )
 
 
-def channel_axis(shape: tuple[int, ...]) -> int | None:
-    """Return which axis of an image `(H, W)`, `(C, H, W)` or `(H, W, C)` has the channels.
-
-    >>> channel_axis((3, 32, 32)), channel_axis((32, 32, 3)), channel_axis((32, 32))
-    (0, 2, None)
-    """
-    if len(shape) != 3:
-        return None
-    return 0 if shape[0] <= _CHANNELS or shape[2] > _CHANNELS else 2
-
-
 def _checked(rows: Sequence[int] | None, count: int) -> Numbers:
     if rows is None:
         return np.arange(count)
-    numbers = np.unique(np.asarray(rows, dtype=np.int64))
+    given = np.asarray(rows)
+    if given.dtype == bool:
+        if given.shape != (count,):
+            raise DataError("rows: " + explain(f"a mask of {count} rows", f"shape {given.shape}", "rows=alarms"))
+        given = np.flatnonzero(given)
+    elif given.size and given.dtype.kind not in "iu":
+        raise DataError("rows: " + explain("numbers of rows, or a mask", f"{given.dtype}", "rows=[0]"))
+    numbers = np.unique(given.astype(np.int64))
     if not len(numbers) or numbers[0] < 0 or numbers[-1] >= count:
         got = "none" if not len(numbers) else str(numbers[0] if numbers[0] < 0 else numbers[-1])
         raise DataError("rows: " + explain(f"numbers of rows from 0 to {count - 1}", got, "rows=[0]"))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from isthmus.data.loader import take
+from isthmus.detection.layout import channel_axis
 from isthmus.detection.neighbours import nearest
 from isthmus.errors import ArtifactError, RecipeError, explain, unknown_name
 from isthmus.inference import BLOCK, Floats, Inference
@@ -75,11 +76,26 @@ def squared_errors(batch: Batch, expected: Floats) -> Doubles:
     return found
 
 
+def by_row(batch: Batch, errors: Doubles) -> Doubles:
+    """Return the sum of a row's errors, `(rows,)`, as if all of its values had been observed.
+
+    Or a row would be the less strange the less is known of it. Of one with nothing at all it is infinite.
+    """
+    found: Doubles = errors.sum(1)
+    if batch.mask is None:
+        return found
+    seen = batch.mask.cpu().numpy().reshape(batch.rows, -1).sum(1)
+    share = np.maximum(seen, 1) / errors.shape[1]
+    return np.where(seen > 0, found / share, np.inf)
+
+
 def wanted_of(view: View) -> tuple[Floats, Floats]:
-    """Return rows and what they are rebuilt as, equal where nothing was observed."""
+    """Return images and what they are rebuilt as, channels first, equal where nothing was observed."""
     x, y = view.batch.wanted.cpu().numpy(), view.expected.reshape(view.batch.wanted.shape)
     if view.batch.mask is not None:
         x = np.where(view.batch.mask.cpu().numpy(), x, y)
+    if channel_axis(view.inference.schema.shape) == 2:
+        x, y = np.moveaxis(x, -1, 1), np.moveaxis(y, -1, 1)
     return x, y
 
 
@@ -146,8 +162,7 @@ class Reconstruction(_Plain):
     kind = "reconstruction"
 
     def of(self, view: View) -> Doubles:
-        found: Doubles = view.errors.sum(1)
-        return found
+        return by_row(view.batch, view.errors)
 
 
 class Likelihood(_Plain):
@@ -212,7 +227,8 @@ class Noisy(Score):
             seen = drawn.x + noise.repeat_interleave(part.rows, 0)
             if drawn.mask is not None:
                 seen = seen * drawn.mask
-            errors = squared_errors(drawn, view.inference.expected(drawn.replace(x=seen, target=drawn.wanted))).sum(1)
+            rebuilt = view.inference.expected(drawn.replace(x=seen, target=drawn.wanted))
+            errors = by_row(drawn, squared_errors(drawn, rebuilt))
             for one in errors.reshape(len(noise), part.rows):
                 found[start : start + _ROWS] += one
         return found / len(noise)

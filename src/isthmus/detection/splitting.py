@@ -28,7 +28,7 @@ _FEWEST = 4
 FITTED, _RECENT = 50_000, 20_000
 
 
-def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: int) -> Numbers:
+def calibration_rows(source: Source, fraction: float | str, alpha: float | None, seed: int) -> Numbers:
     """Return the numbers of the rows that are set aside, in order.
 
     Windows of a series overlap: of several series whole ones are set aside, of one its end.
@@ -37,7 +37,7 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
         source: all rows.
         fraction: share of them; "auto" is a fifth, and of those beyond 10,000 a half, or a few less: so many that the
             rate of a conformal threshold is `alpha` itself, if a third of the rows, about, is enough for that.
-        alpha: the false-alarm rate that is wanted.
+        alpha: the false-alarm rate of a conformal threshold; None for another one.
         seed: decides which.
 
     Raises:
@@ -57,8 +57,10 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float, seed: 
     return np.sort(generator.choice(rows, count, replace=False, shuffle=False))
 
 
-def _count(rows: int, alpha: float) -> int:
+def _count(rows: int, alpha: float | None) -> int:
     count = min(round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0)), _MOST)
+    if alpha is None:
+        return count
     # With a whole number of rows above the threshold the rate is alpha itself, and not less.
     above = max(1, rank_of(alpha, count))
     whole = rows_needed(alpha / above)

@@ -28,7 +28,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from isthmus.artifact import FORMAT, read_manifest
-from isthmus.errors import ArtifactError
+from isthmus.errors import ArtifactError, IsthmusError, explain
 from isthmus.estimator import Autoencoder
 from isthmus.estimator import load as load_autoencoder
 from isthmus.files import move_whole, readable_json, temporary_beside, write_whole
@@ -38,6 +38,9 @@ _FILES = (_SETTINGS, _ARRAYS, _CARD)
 _LIBRARIES = ("isthmus", "torch", "numpy", "scikit-learn", "safetensors")
 _MOST_MEMBERS = 1000
 _FLOATS = (torch.float32, torch.float64)
+
+# What a stranger's settings may run into.
+UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, IsthmusError)
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -150,6 +153,9 @@ def load(path: str | Path) -> Stored:
     for name in _manifests(count):
         _read_checked(folder, name, manifest)
     members = [load_autoencoder(folder / "members" / str(place)) for place in range(count)]
+    rows = {member.schema_.row for member in members}
+    if len(rows) > 1:
+        raise ArtifactError(f"{str(folder)!r} has members of rows of different shapes: {sorted(rows)}")
     return Stored(application, settings, _arrays(folder, data[_ARRAYS]), members, data[_CARD].decode(errors="replace"))
 
 
@@ -162,6 +168,17 @@ def _arrays(folder: Path, data: bytes) -> Arrays:
         if tensor.dtype not in _FLOATS or torch.isnan(tensor).any():
             raise ArtifactError(f"{_ARRAYS} of {str(folder)!r} holds what no detector has: {name} ({tensor.dtype})")
     return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def calibration(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return stored calibration rows' strangeness, checked and in order.
+
+    Raises:
+        ArtifactError: for none, and for another shape.
+    """
+    if values.ndim != 1 or not len(values):
+        raise ArtifactError(explain("the strangeness of calibration rows", f"shape {values.shape}", "another folder"))
+    return np.sort(values.astype(np.float64))
 
 
 def _read_checked(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:

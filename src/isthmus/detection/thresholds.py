@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import genpareto
 
-from isthmus.errors import DataError, RecipeError, check_choice, explain
+from isthmus.errors import DataError, RecipeError, check_choice, check_integer, explain
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Bits = np.ndarray[Any, np.dtype[np.bool_]]
@@ -22,6 +23,8 @@ KINDS = ("conformal", "quantile", "contamination", "pot")
 # Of the calibration rows, the share whose excesses a generalised Pareto tail is fitted to, and the fewest of them.
 _TAIL = 0.1
 _FEWEST_EXCESSES = 20
+# No set of rows can tell smaller rates apart.
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,28 @@ class Threshold:
     level: float
     value: float
     rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; an infinite threshold is None."""
+        return asdict(self) | {"value": self.value if math.isfinite(self.value) else None}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Threshold:
+        """Return what `to_dict` told of.
+
+        Raises:
+            RecipeError: for what is no threshold.
+        """
+        kind, level, value, rows = (told[name] for name in ("kind", "level", "value", "rows"))
+        check_choice("threshold", kind, list(KINDS))
+        check_level("level", level)
+        check_integer("rows", rows, 1)
+        if value is None:
+            return cls(kind, level, math.inf, rows)
+        value = float(value)
+        if math.isnan(value):
+            raise RecipeError("threshold: " + explain("a number", "NaN", "another folder"))
+        return cls(kind, level, value, rows)
 
     def describe(self) -> str:
         """Return the threshold in a sentence."""
@@ -97,7 +122,7 @@ def find_threshold(calibration: Doubles, kind: str = "conformal", level: float =
 
 def rank_of(level: float, rows: int) -> int:
     """Return ``floor(level * (rows + 1))``, of which rounding must not take one: 0.01 * 100 is 1."""
-    return math.floor(round(level * (rows + 1), 9))
+    return min(rows, math.floor(round(level * (rows + 1), 9)))
 
 
 def p_values(calibration: Doubles, strangeness: Doubles) -> Doubles:
@@ -149,7 +174,7 @@ def false_discoveries(p: Doubles, level: float) -> Bits:
 
 def check_level(where: str, level: Any) -> None:
     """Raise `RecipeError` for what is no share between 0 and 1, both left out."""
-    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
+    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not _LEAST <= level < 1.0:
         raise RecipeError(f"{where}: " + explain("a share between 0 and 1", repr(level), "0.01"))
 
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from isthmus.detection.reasons import Explanation, channel_axis
+from isthmus.detection.layout import channel_axis
+from isthmus.detection.reasons import Explanation
 from isthmus.detection.wording import pair, percent
 from isthmus.errors import DataError, explain
 from isthmus.interface.plots import BLUE, INK, ORANGE, dress, legend_above, shorten
