@@ -229,7 +229,7 @@ def test_a_long_table_of_several_series_keeps_its_rows() -> None:
     rows += [{"name": "b", "day": day, "x": x, "y": y} for day, (x, y, _) in enumerate(two)]
     order = np.random.default_rng(0).permutation(len(rows))
     table = pa.Table.from_pylist([rows[row] for row in order])
-    found = detector(rows=f"series:{LENGTH},series=name,time=day").fit(table)
+    found = detector(rows=f"series:{LENGTH},series=name,time=day", alpha=0.02).fit(table)
     scores = found.score_samples(table)
     assert scores.shape == (550,)
     sorted_table = pa.Table.from_pylist(rows)

@@ -47,9 +47,14 @@ def read_delimited(stream: Any, file: Any, delimiter: str) -> pa.Table:
     parsing = arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     reading = arrow.ReadOptions(autogenerate_column_names=nameless, block_size=_BLOCK)
     stream.seek(0)
+    content = stream.read(_BLOCK)
+    stream.seek(0)
     try:
-        # Arrow closes what it reads from, and the bytes may be needed again to say which line is wrong.
-        table = arrow.read_csv(_Kept(stream), reading, parsing)
+        # Arrow's threads read from a stream of Python's, and abort a process that ends at that moment: one that has
+        # refused a small file. It also closes what it reads from, and the bytes may be needed again to say which line
+        # is wrong.
+        given = pa.BufferReader(content) if len(content) < _BLOCK else _Kept(stream)
+        table = arrow.read_csv(given, reading, parsing)
         names = table.column_names
     except UnicodeDecodeError:
         raise _not_utf8(stream, file) from None

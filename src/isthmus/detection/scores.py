@@ -17,7 +17,7 @@ import torch
 
 from isthmus.data.loader import take
 from isthmus.detection.layout import channel_axis
-from isthmus.detection.neighbours import nearest
+from isthmus.detection.neighbours import Bank
 from isthmus.errors import ArtifactError, RecipeError, explain, unknown_name
 from isthmus.inference import BLOCK, Floats, Inference
 from isthmus.metrics.reconstruction import ssim_map
@@ -306,19 +306,29 @@ class Neighbours(Score):
             self.bank = np.concatenate([self.bank, self.bank])
             return np.zeros(len(codes))
         count = min(_NEIGHBOURS, len(self.bank) - 1)
-        found: Doubles = nearest(self.bank, self.bank, count, skip=1).mean(1)[place.ravel()]
+        found: Doubles = self._index.nearest(self.bank, count, skip=1).mean(1)[place.ravel()]
         return found
 
     def of(self, view: View) -> Doubles:
         count = min(_NEIGHBOURS, len(self.bank) - 1)
-        found: Doubles = nearest(self.bank, view.codes, count).mean(1)
+        found: Doubles = self._index.nearest(view.codes, count).mean(1)
         return found
+
+    @cached_property
+    def _index(self) -> Bank:
+        return Bank(self.bank)
 
     def state(self) -> State:
         return {"bank": self.bank}
 
     def shapes(self, inference: Inference) -> dict[str, tuple[int, ...]]:
         return {"bank": (-1, inference.width)}
+
+    def restore(self, state: Mapping[str, np.ndarray[Any, Any]], inference: Inference) -> Self:
+        super().restore(state, inference)
+        if len(self.bank) < 2 or not np.isfinite(self.bank).all():
+            raise ArtifactError(f"the score {self.kind!r} needs two finite codes or more, and has {len(self.bank)}")
+        return self
 
 
 class Mahalanobis(Score):
