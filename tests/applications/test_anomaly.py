@@ -209,7 +209,7 @@ def test_rows_that_come_in_pieces() -> None:
     for piece in pieces:
         grown.partial_fit(piece)
         first = first or len(grown.calibration_)
-    assert len(grown.calibration_) == 6 * first
+    assert first == 79 and len(grown.calibration_) == 6 * first
     X = np.concatenate([rows_on_a_curve(500, 11), strange(500, 12)])
     assert roc_auc_score(np.repeat([0, 1], 500), -grown.score_samples(X)) > 0.9
     assert binom(500, 0.05).ppf(1e-4) <= grown.alarms(X)[:500].sum() <= binom(500, 0.05).ppf(1 - 1e-4)
@@ -347,3 +347,13 @@ def test_what_overflows_is_an_alarm(latent: int) -> None:
     X[1] = 5e37
     assert fitted.predict(X)[1] == -1 and fitted.p_values(X)[1] == 1 / (1 + len(fitted.calibration_))
     assert np.isfinite(fitted.score_samples(X)[[0, 2]]).all()
+
+
+def test_trimming_keeps_as_many_rows_as_the_promise_takes_and_says_what_it_costs() -> None:
+    fitted = AnomalyDetector(RECIPE, trim=0.05, alpha=0.01, random_state=0).fit(rows_on_a_curve(400, 0))
+    assert np.isfinite(fitted.threshold_.value) and len(fitted.calibration_) == 99
+    assert "if 5 % of them were anomalies" in fitted.threshold_.describe()
+
+
+def test_few_rows_are_no_drift(detector: AnomalyDetector) -> None:
+    assert not any(detector.drift(rows_on_a_curve(30, seed)).found for seed in range(10, 20))

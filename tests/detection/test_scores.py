@@ -160,3 +160,14 @@ def test_names_of_kinds() -> None:
         kinds_of(("neighbors",))
     with pytest.raises(RecipeError, match="different"):
         kinds_of(("noisy", "noisy"))
+
+
+def test_noise_is_as_strong_as_the_rows_spread() -> None:
+    wide = TRAIN * 50.0
+    recipe = presets.autoencoder(latent_dim=2, hidden_dims=(), epochs=1, threads=1, preprocessing="none")
+    model = Autoencoder(recipe).fit(wide)
+    noise = fitted(model, "noisy")[0]
+    score = SCORES["noisy"]()
+    score.fit(View(model.inference(), batch_of(model, wide)), 0)
+    ratio = score.state()["noise"].std() / noise.state()["noise"].std()
+    assert 45 < ratio < 55

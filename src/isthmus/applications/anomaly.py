@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -76,8 +77,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
             beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
         alpha: the rate of false alarms.
-        trim: share of the rows that may be anomalies themselves: the strangest are left out, as two autoencoders see
-            them that have each learned the other half of the rows. The promise is then as good as this share.
+        trim: share of the rows that are taken for anomalies themselves: the strangest are left out, as two autoencoders
+            see them that have each learned the other half of the rows, and so are the strangest calibration rows. The
+            promise is then as good as this share: if there are fewer anomalies, or they are not the strangest, up to
+            so many more normal rows become alarms.
         calibration_fraction: share of the rows that is set aside; "auto" is a fifth, of rows beyond 10,000 a half.
         random_state: seed of everything.
         verbose: whether training shows its progress.
@@ -147,7 +150,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
         kinds = kinds_of(self.scores, source.kind)
-        aside = calibration_rows(source, self.calibration_fraction, self._level, seed)
+        aside = calibration_rows(source, self.calibration_fraction, self._level, seed, self.trim)
         recipes = self._recipes(source, aside, seed)
         trimmed = self._trimmed(recipes, X, aside, kinds, condition, seed) if self.trim else NONE
         out = np.union1d(aside, trimmed)
@@ -201,7 +204,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def _become(self, members: list[Autoencoder], kinds: Sequence[str], training: Batch, seed: int) -> None:
         self.members_ = members
         self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
-        self.reference_ = Reference.of(training)
+        named = members[0].schema_.kind in ("table", "vector")
+        self.reference_ = Reference.of(training) if named else None
         self.usual_ = Usual.fit(self.ensemble_.members, training)
         self.__dict__.pop("_recent", None)
         self._describe()
@@ -218,7 +222,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def _calibrate(self, rows: Batch) -> None:
         calibration = np.sort(self.ensemble_.strangeness(rows))
         self.calibration_ = calibration[: len(calibration) - int(self.trim * len(calibration))]
-        self.threshold_ = find_threshold(self.calibration_, self.threshold, self.alpha)
+        found = find_threshold(self.calibration_, self.threshold, self.alpha)
+        self.threshold_ = dataclasses.replace(found, trimmed=float(self.trim))
         warn_of_few(self.threshold_, "a larger alpha, a larger calibration_fraction, or more rows")
 
     def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
@@ -244,7 +249,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
         kinds = kinds_of(self.scores, source.kind)
         calls = getattr(self, "calls_", 0)
-        aside = calibration_rows(source, self.calibration_fraction, self._level, derive(seed, "call", calls))
+        aside = calibration_rows(source, self.calibration_fraction, self._level, derive(seed, "call", calls), self.trim)
         kept = np.delete(np.arange(len(source)), aside)
         told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
         members = getattr(self, "members_", None) or [

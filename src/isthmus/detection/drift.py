@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import ks_2samp
+from scipy.stats import chi2, ks_2samp
 
 from isthmus.data.tables import places
 from isthmus.schema import Batch, Schema
@@ -32,21 +32,23 @@ class Drift:
         p_value: of it, if rows and calibration rows come from one distribution.
         stability: population stability index of each column, ``sum_b (q_b - p_b) log(q_b / p_b)`` over the tenths of
             the training rows, the largest first; empty for rows without columns to name.
+        shifted: from which index on a column counts as changed: 0.25, for few rows more, which differ by chance.
     """
 
     statistic: float
     p_value: float
     stability: dict[str, float]
+    shifted: float = 0.25
 
     @property
     def found(self) -> bool:
-        """Whether strangeness has another distribution (p below 1 %), or a column has (an index of 0.25 or more)."""
-        return self.p_value < _LEVEL or any(value >= _SHIFTED for value in self.stability.values())
+        """Whether strangeness has another distribution (p below 1 %), or a column has (an index of `shifted`)."""
+        return self.p_value < _LEVEL or any(value >= self.shifted for value in self.stability.values())
 
     @property
     def sentence(self) -> str:
         """What was found, in a sentence."""
-        shifted = [f"{name} ({value:.2f})" for name, value in self.stability.items() if value >= _SHIFTED][:_NAMED]
+        shifted = [f"{name} ({value:.2f})" for name, value in self.stability.items() if value >= self.shifted][:_NAMED]
         if not self.found:
             return f"no drift: the strangeness is distributed as in calibration (p = {self.p_value:.2g})"
         what = f"drift: the strangeness is distributed otherwise than in calibration (p = {self.p_value:.2g})"
@@ -94,9 +96,11 @@ class Reference:
 
     def stability(self, batches: Iterable[Batch], schema: Schema) -> dict[str, float]:
         """Return the index of each column, the largest first; a category's is that of its places, summed."""
-        now, before = _shares((_flat(batch) for batch in batches), self.edges), self.shares
-        least = 1e-4  # an empty bin has no logarithm
-        p, q = np.maximum(before, least), np.maximum(now, least)
+        read = list(batches)
+        now = _shares((_flat(batch) for batch in read), self.edges)
+        # An empty bin has no logarithm: of few rows it is likely, and counts as half a row.
+        least = max(1e-4, 0.5 / sum(batch.rows for batch in read))
+        p, q = np.maximum(self.shares, least), np.maximum(now, least)
         values = ((q - p) * np.log(q / p)).sum(1)
         names: Sequence[str] = schema.names or ()
         if schema.columns is not None:
@@ -112,7 +116,9 @@ class Reference:
 def compare(calibration: Doubles, strangeness: Doubles, stability: dict[str, float]) -> Drift:
     """Return how rows differ from calibration rows."""
     test = ks_2samp(calibration, strangeness)
-    return Drift(float(test.statistic), float(test.pvalue), stability)
+    # Without a shift, rows times the index is about chi-square with one degree less than there are bins.
+    chance = chi2.isf(_LEVEL / max(1, len(stability)), _BINS - 1) / len(strangeness)
+    return Drift(float(test.statistic), float(test.pvalue), stability, max(_SHIFTED, float(chance)))
 
 
 def _flat(batch: Batch) -> Doubles:

@@ -34,8 +34,8 @@ _NEIGHBOURS = 5
 _BOUND_SAMPLES = 64
 # Through noise of so many of the rows' deviations, so many times.
 _NOISE, _DRAWS = 0.8, 8
-# Rows that are seen through noise at a time.
-_ROWS = 1 << 12
+# Values that are seen through noise at a time.
+_VALUES = 1 << 22
 # Of images, at most; of smaller ones the window is as wide as they are. Values that are compared at a time.
 _WINDOW, _AT_A_TIME = 11, 1 << 19
 # A covariance of codes is made invertible by this share of its mean variance.
@@ -220,8 +220,9 @@ class Noisy(Score):
     def of(self, view: View) -> Doubles:
         found = np.zeros(view.batch.rows)
         noise = torch.from_numpy(self.noise).to(view.batch.x.device)
-        for start in range(0, view.batch.rows, _ROWS):
-            part = take(view.batch, slice(start, start + _ROWS))
+        step = max(1, _VALUES // self.noise.size)
+        for start in range(0, view.batch.rows, step):
+            part = take(view.batch, slice(start, start + step))
             # All draws at once: those of a single row go through the network together.
             drawn = part.repeat(len(noise))
             seen = drawn.x + noise.repeat_interleave(part.rows, 0)
@@ -230,7 +231,7 @@ class Noisy(Score):
             rebuilt = view.inference.expected(drawn.replace(x=seen, target=drawn.wanted))
             errors = by_row(drawn, squared_errors(drawn, rebuilt))
             for one in errors.reshape(len(noise), part.rows):
-                found[start : start + _ROWS] += one
+                found[start : start + step] += one
         return found / len(noise)
 
     def state(self) -> State:

@@ -28,7 +28,9 @@ _FEWEST = 4
 FITTED, _RECENT = 50_000, 20_000
 
 
-def calibration_rows(source: Source, fraction: float | str, alpha: float | None, seed: int) -> Numbers:
+def calibration_rows(
+    source: Source, fraction: float | str, alpha: float | None, seed: int, trim: float = 0.0
+) -> Numbers:
     """Return the numbers of the rows that are set aside, in order.
 
     Windows of a series overlap: of several series whole ones are set aside, of one its end.
@@ -39,6 +41,7 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float | None,
             rate of a conformal threshold is `alpha` itself, if a third of the rows, about, is enough for that.
         alpha: the false-alarm rate of a conformal threshold; None for another one.
         seed: decides which.
+        trim: share of them that will be left out.
 
     Raises:
         DataError: for fewer than four rows.
@@ -47,7 +50,7 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float | None,
     if rows < _FEWEST:
         got = "one sample" if rows == 1 else f"{rows} rows"
         raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", got, "more rows"))
-    count = _count(rows, alpha) if isinstance(fraction, str) else round(fraction * rows)
+    count = _count(rows, alpha, trim) if isinstance(fraction, str) else round(fraction * rows)
     count = min(max(count, 1), rows - 2, _MOST)
     if isinstance(source, SeriesWindows):
         found = source.held_out(count / rows, seed)
@@ -57,13 +60,15 @@ def calibration_rows(source: Source, fraction: float | str, alpha: float | None,
     return np.sort(generator.choice(rows, count, replace=False, shuffle=False))
 
 
-def _count(rows: int, alpha: float | None) -> int:
+def _count(rows: int, alpha: float | None, trim: float) -> int:
     count = min(round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0)), _MOST)
     if alpha is None:
         return count
     # With a whole number of rows above the threshold the rate is alpha itself, and not less.
-    above = max(1, rank_of(alpha, count))
-    whole = rows_needed(alpha / above)
+    above = max(1, rank_of(alpha, count - int(trim * count)))
+    needed = whole = rows_needed(alpha / above)
+    while whole - int(trim * whole) < needed:
+        whole += 1
     return whole if whole <= _AT_MOST * rows or whole <= count else count
 
 

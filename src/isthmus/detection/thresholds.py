@@ -36,12 +36,14 @@ class Threshold:
         level: the promised rate of false alarms, or the expected share of anomalies.
         value: the bound; infinite if there are too few calibration rows for the level.
         rows: calibration rows.
+        trimmed: share of the calibration rows that were taken for anomalies and left out.
     """
 
     kind: str
     level: float
     value: float
     rows: int
+    trimmed: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; an infinite threshold is None."""
@@ -58,12 +60,15 @@ class Threshold:
         check_choice("threshold", kind, list(KINDS))
         check_level("level", level)
         check_integer("rows", rows, 1)
+        trimmed = float(told["trimmed"])
+        if not 0.0 <= trimmed <= 1.0:
+            raise RecipeError("threshold: " + explain("a share that was trimmed", f"{trimmed}", "another folder"))
         if value is None:
-            return cls(kind, level, math.inf, rows)
+            return cls(kind, level, math.inf, rows, trimmed)
         value = float(value)
         if math.isnan(value):
             raise RecipeError("threshold: " + explain("a number", "NaN", "another folder"))
-        return cls(kind, level, value, rows)
+        return cls(kind, level, value, rows, trimmed)
 
     def describe(self) -> str:
         """Return the threshold in a sentence."""
@@ -71,12 +76,18 @@ class Threshold:
         rows = f"{self.rows:,} rows that were held out"
         if math.isinf(self.value):
             return f"no threshold keeps the false-alarm rate at {level} with only {rows}: nothing is an alarm"
-        return {
+        said = {
             "conformal": f"of new normal rows at most {level} become alarms, on average over calibrations ({rows})",
             "quantile": f"above it lie {level} of {rows}",
             "contamination": f"above it lie {level} of {rows}, the share of anomalies that was expected among them",
             "pot": f"of new normal rows about {level} lie above it, by a generalised Pareto tail of {rows}",
         }[self.kind]
+        if self.trimmed:
+            said += (
+                f"; if {100 * self.trimmed:.3g} % of them were anomalies: the strangest were left out, and of fewer "
+            )
+            said += "anomalies normal rows were among these, which makes more alarms"
+        return said
 
 
 def find_threshold(calibration: Doubles, kind: str = "conformal", level: float = 0.01) -> Threshold:

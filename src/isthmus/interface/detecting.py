@@ -89,6 +89,9 @@ def find(
     """
     from isthmus.interface.output import check_free
 
+    if not model.exists():
+        advice = "isthmus detect fit NORMAL --out MODEL, which makes one"
+        raise DataError(expected_got("a detector's folder, or `fit` or `report`", f"{str(model)!r}", advice))
     if out is not None:
         _check_table(out, overwrite=overwrite)
     if report is not None:
@@ -265,7 +268,8 @@ def _recipes(names: list[str], settings: list[str] | None) -> Callable[[Source, 
         if changes and AUTO in names:
             # What is advised must not depend on the rows that the detector will set aside.
             seed = seed_of(detector.random_state)
-            aside = calibration_rows(source, detector.calibration_fraction, detector.alpha, seed)
+            level = detector.alpha if detector.threshold == "conformal" else None
+            aside = calibration_rows(source, detector.calibration_fraction, level, seed, detector.trim)
             known[AUTO] = default_recipe(source, aside).replace(changes)
         return [known.get(name, name) for name in names]
 
