@@ -16,6 +16,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import isthmus
 from isthmus import AnomalyDetector, Autoencoder, presets
+from isthmus.data.opening import open_source
+from isthmus.detection.recipes import default_recipe
 from isthmus.detection.scores import View
 from isthmus.errors import ArtifactError, DataError, RecipeError
 
@@ -99,7 +101,6 @@ def test_calibration_rows_reach_nothing_that_is_fitted() -> None:
 
 
 def _aside(detector: AnomalyDetector, X: Any) -> Any:
-    from isthmus.data.opening import open_source
     from isthmus.detection.splitting import calibration_rows
 
     found = calibration_rows(open_source(X), "auto", detector.alpha, 0)
@@ -165,6 +166,7 @@ def test_a_damaged_folder_is_refused(detector: AnomalyDetector, tmp_path: Path) 
         {"parts": [{"member": 0, "score": "reconstruction", "scale": {"least": 0.0, "centre": 0.0, "spread": 0.0}}]},
         {"parts": [{"member": 0, "score": "reconstruction", "scale": []}]},
         {"threshold": {"kind": "conformal"}},
+        {"threshold": {"kind": "conformal", "level": 0.05, "value": 99.0, "rows": 299, "trimmed": 0.0}},
         {"threshold": {"kind": "best", "level": 0.05, "value": 1.0, "rows": 99}},
         {"threshold": {"kind": "pot", "level": 0.05, "value": float("nan"), "rows": 99}},
         {"threshold": {"kind": "pot", "level": 0.05, "value": 10**400, "rows": 99}},
@@ -357,3 +359,12 @@ def test_trimming_keeps_as_many_rows_as_the_promise_takes_and_says_what_it_costs
 
 def test_few_rows_are_no_drift(detector: AnomalyDetector) -> None:
     assert not any(detector.drift(rows_on_a_curve(30, seed)).found for seed in range(10, 20))
+
+
+def test_the_recipe_is_chosen_without_the_calibration_rows() -> None:
+    source = open_source(rows_on_a_curve(500, 0))
+    aside = np.arange(0, 500, 4)
+    changed = source.take(np.arange(500)).copy()
+    changed[aside] = np.random.default_rng(1).normal(size=(125, 6)) * 100
+    assert default_recipe(open_source(changed), aside) == default_recipe(source, aside)
+    assert default_recipe(open_source(changed)) != default_recipe(source)

@@ -446,9 +446,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         detector = cls(recipes, members=1, **{**told, "scores": tuple(told["scores"])})
         detector._checked()
         detector.members_ = stored.members
-        detector.threshold_ = Threshold.from_dict(stored.settings["threshold"])
         arrays = stored.arrays
         detector.calibration_ = storing.calibration(arrays["calibration"])
+        threshold = Threshold.from_dict(stored.settings["threshold"])
+        detector.threshold_ = storing.check_threshold(threshold, detector.calibration_)
         inferences = [member.inference() for member in stored.members]
         detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
         schema = stored.members[0].schema_

@@ -357,8 +357,10 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         detector.calibration_, detector.causal_calibration_ = (
             storing.calibration(stored.arrays[name]) for name in ("calibration", "causal")
         )
+        thresholds = [Threshold.from_dict(stored.settings[name]) for name in ("threshold", "causal_threshold")]
+        calibrations = (detector.calibration_, detector.causal_calibration_)
         detector.threshold_, detector.causal_threshold_ = (
-            Threshold.from_dict(stored.settings[name]) for name in ("threshold", "causal_threshold")
+            storing.check_threshold(*pair) for pair in zip(thresholds, calibrations, strict=True)
         )
         detector._describe()
         return detector

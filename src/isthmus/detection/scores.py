@@ -145,6 +145,8 @@ class Score(ABC):
         if not fits:
             raise ArtifactError(f"the score {self.kind!r} needs arrays {wanted}, and has {got}")
         for name, value in state.items():
+            if not value.size or not np.isfinite(value).all():
+                raise ArtifactError(f"the score {self.kind!r} needs finite numbers as {name}")
             setattr(self, name, value)
         return self
 

@@ -28,6 +28,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from isthmus.artifact import FORMAT, read_manifest
+from isthmus.detection.thresholds import Threshold, find_threshold
 from isthmus.errors import ArtifactError, IsthmusError, explain
 from isthmus.estimator import Autoencoder
 from isthmus.estimator import load as load_autoencoder
@@ -148,7 +149,7 @@ def load(path: str | Path) -> Stored:
         count = settings["members"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ArtifactError(f"{_SETTINGS} of {str(folder)!r} is not usable: {error}") from None
-    if not isinstance(count, int) or not 1 <= count <= _MOST_MEMBERS:
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_MEMBERS:
         raise ArtifactError(f"{_SETTINGS} of {str(folder)!r} names {count!r} members")
     for name in _manifests(count):
         _read_checked(folder, name, manifest)
@@ -179,6 +180,16 @@ def calibration(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.flo
     if values.ndim != 1 or not len(values):
         raise ArtifactError(explain("the strangeness of calibration rows", f"shape {values.shape}", "another folder"))
     return np.sort(values.astype(np.float64))
+
+
+def check_threshold(threshold: Threshold, values: np.ndarray[Any, np.dtype[np.float64]]) -> Threshold:
+    """Return a stored threshold if its calibration rows say the same; raise `ArtifactError` otherwise."""
+    found = find_threshold(values, threshold.kind, threshold.level)
+    same = found.rows == threshold.rows and np.isclose(found.value, threshold.value, rtol=1e-6, atol=0.0)
+    if not same:
+        got = f"{threshold.value} of {threshold.rows} rows"
+        raise ArtifactError("threshold: " + explain(f"{found.value} of {found.rows} rows", got, "another folder"))
+    return threshold
 
 
 def _read_checked(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
