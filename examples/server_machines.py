@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--machine", default="machine-2-1")
     parser.add_argument("--alarms", type=int, default=8, help="how many are printed, the strangest ones")
+    parser.add_argument("--quick", action="store_true", help="learn a tenth of the training days")
     options = parser.parse_args()
     path = options.data / "smd_2machines.npz"
     if not path.is_file():
@@ -36,10 +37,14 @@ def main() -> None:
         train, test = (archive[f"{options.machine}_{part}"] for part in ("train", "test"))
         labels = archive[f"{options.machine}_test_label"]
 
+    if options.quick:
+        train = train[: len(train) // 10]
     started = time.perf_counter()
-    detector = SeriesDetector("series:64", alpha=ALPHA, random_state=0).fit(train)
+    detector = SeriesDetector("series:64", alpha=0.01 if options.quick else ALPHA, random_state=0).fit(train)
     print(f"learned {len(train):,} steps of {train.shape[1]} channels in {time.perf_counter() - started:.0f} s")
-    print(detector.threshold_.describe())
+    print(
+        f"an alarm is what is stranger than all but {100 * detector.alpha:g} % of the last {detector.threshold_.rows:,} of them"
+    )
 
     alarms = detector.explain(test, gap=GAP)
     print(f"\n{len(alarms)} alarms in {len(test):,} steps; the {options.alarms} strangest, in order of time:")

@@ -602,7 +602,9 @@ def test_load_of_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_names_of_the_package() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'AutoEncoder'; the public names are \['Autoencoder'"):
+    with pytest.raises(
+        AttributeError, match=r"no attribute 'AutoEncoder'; the public names are \['AnomalyDetector', 'Autoencoder'"
+    ):
         isthmus.AutoEncoder  # noqa: B018
 
 

@@ -248,7 +248,8 @@ WRONG = [
     ("detect fit {}/normal.parquet --out {}/no/m", "there is no folder"),
     ("detect fit {}/normal.parquet --out .", "expected the name of a folder to make"),
     ("detect fit {}/normal.parquet --out {}/autoencoder --overwrite", "not only a detector's folder"),
-    ("detect {}/nowhere {}/new.csv", "does not exist; try the folder"),
+    ("detect {}/nowhere {}/new.csv", "expected a detector's folder, or `fit` or `report`"),
+    ("detect fti {}/new.csv --out m", "got 'fti'; try isthmus detect fit"),
     ("detect {} {}/new.csv", "is not a model folder: it has no manifest.json"),
     (
         "detect {}/autoencoder {}/new.csv",
