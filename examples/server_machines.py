@@ -42,9 +42,8 @@ def main() -> None:
     started = time.perf_counter()
     detector = SeriesDetector("series:64", alpha=0.01 if options.quick else ALPHA, random_state=0).fit(train)
     print(f"learned {len(train):,} steps of {train.shape[1]} channels in {time.perf_counter() - started:.0f} s")
-    print(
-        f"an alarm is what is stranger than all but {100 * detector.alpha:g} % of the last {detector.threshold_.rows:,} of them"
-    )
+    share = f"{100 * detector.alpha:g} %"
+    print(f"an alarm is what is stranger than all but {share} of the last {detector.threshold_.rows:,} of them")
 
     alarms = detector.explain(test, gap=GAP)
     print(f"\n{len(alarms)} alarms in {len(test):,} steps; the {options.alarms} strangest, in order of time:")
