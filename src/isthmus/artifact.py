@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -109,7 +110,7 @@ def load(path: str | Path) -> Artifact:
         what = str(manifest["application"]).replace("_", " ")
         advice = f"its autoencoders, such as {str(folder / 'members' / '0')!r}, or isthmus.load (isthmus detect)"
         raise ArtifactError(f"{str(folder)!r} holds an application ({what}) and not one autoencoder; try {advice}")
-    data = {name: _read_checked(folder, name, manifest) for name in _FILES}
+    data = {name: read_checked(folder, name, manifest) for name in _FILES}
     _check_metrics(folder, manifest["metrics"])
     try:
         recipe = Recipe.from_dict(_json(folder, "recipe.json", data["recipe.json"]))
@@ -279,7 +280,8 @@ def _check_metrics(folder: Path, metrics: dict[str, Any]) -> None:
         raise ArtifactError(f"manifest.json of {str(folder)!r} has metrics that no training writes")
 
 
-def _read_checked(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
+def read_checked(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
+    """Return a file of a folder; raise `ArtifactError` if it is missing, or its hash is not the manifest's."""
     path = folder / name
     if not path.is_file():
         raise ArtifactError(f"{str(folder)!r} is incomplete: {name} is missing")

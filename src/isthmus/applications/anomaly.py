@@ -36,7 +36,6 @@ from isthmus.detection.thresholds import (
     warn_of_few,
 )
 from isthmus.errors import (
-    ArtifactError,
     DataError,
     check_choice,
     check_integer,
@@ -431,13 +430,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             ArtifactError: if it is missing, damaged, incomplete or newer, or something else.
         """
-        stored = storing.load(path)
-        if stored.application != KIND:
-            raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
-        try:
-            return cls._restored(stored)
-        except storing.UNUSABLE as error:
-            raise ArtifactError(f"{str(path)!r} is no usable detector: {error!r}") from None
+        return storing.restore(path, KIND, cls._restored)
 
     @classmethod
     def _restored(cls, stored: storing.Stored) -> Self:

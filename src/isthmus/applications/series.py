@@ -20,7 +20,7 @@ from isthmus.detection.ranges import Alarm, causes_at, ranges_of
 from isthmus.detection.series import as_steps, by_row, default_recipe, divided, open_series, rewindowed, stride_of
 from isthmus.detection.thresholds import KINDS, Threshold, check_level, find_threshold, p_values, warn_of_few
 from isthmus.detection.windows import Doubles, WindowScore, growing
-from isthmus.errors import ArtifactError, DataError, RecipeError, check_choice, check_integer, explain
+from isthmus.errors import DataError, RecipeError, check_choice, check_integer, explain
 from isthmus.estimator import Autoencoder, as_recipe
 from isthmus.recipe import Recipe
 from isthmus.seeds import derive
@@ -337,13 +337,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         Raises:
             ArtifactError: if it is missing, damaged, incomplete or newer, or something else.
         """
-        stored = storing.load(path)
-        if stored.application != KIND:
-            raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
-        try:
-            return cls._restored(stored)
-        except storing.UNUSABLE as error:
-            raise ArtifactError(f"{str(path)!r} is no usable detector: {error!r}") from None
+        return storing.restore(path, KIND, cls._restored)
 
     @classmethod
     def _restored(cls, stored: storing.Stored) -> Self:

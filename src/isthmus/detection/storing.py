@@ -15,11 +15,11 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from isthmus.artifact import FORMAT, read_manifest
+from isthmus.artifact import FORMAT, read_checked, read_manifest
 from isthmus.detection.thresholds import Threshold, find_threshold
 from isthmus.errors import ArtifactError, IsthmusError, explain
 from isthmus.estimator import Autoencoder
@@ -41,8 +41,9 @@ _MOST_MEMBERS = 1000
 _FLOATS = (torch.float32, torch.float64)
 
 # What a stranger's settings may run into.
-UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, IsthmusError)
+_UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, IsthmusError)
 
+Detector = TypeVar("Detector")
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -143,7 +144,7 @@ def load(path: str | Path) -> Stored:
     application = manifest.get("application")
     if not isinstance(application, str):
         raise ArtifactError(f"{str(folder)!r} holds an autoencoder and no detector; try isthmus detect fit")
-    data = {name: _read_checked(folder, name, manifest) for name in _FILES}
+    data = {name: read_checked(folder, name, manifest) for name in _FILES}
     try:
         settings = json.loads(data[_SETTINGS])
         count = settings["members"]
@@ -152,12 +153,23 @@ def load(path: str | Path) -> Stored:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_MEMBERS:
         raise ArtifactError(f"{_SETTINGS} of {str(folder)!r} names {count!r} members")
     for name in _manifests(count):
-        _read_checked(folder, name, manifest)
+        read_checked(folder, name, manifest)
     members = [load_autoencoder(folder / "members" / str(place)) for place in range(count)]
     rows = {member.schema_.row for member in members}
     if len(rows) > 1:
         raise ArtifactError(f"{str(folder)!r} has members of rows of different shapes: {sorted(rows)}")
     return Stored(application, settings, _arrays(folder, data[_ARRAYS]), members, data[_CARD].decode(errors="replace"))
+
+
+def restore(path: str | Path, application: str, build: Callable[[Stored], Detector]) -> Detector:
+    """Return the detector that `build` makes of a folder; raise `ArtifactError` if it is none, or another one's."""
+    stored = load(path)
+    if stored.application != application:
+        raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
+    try:
+        return build(stored)
+    except _UNUSABLE as error:
+        raise ArtifactError(f"{str(path)!r} is no usable detector: {error!r}") from None
 
 
 def _arrays(folder: Path, data: bytes) -> Arrays:
@@ -190,18 +202,6 @@ def check_threshold(threshold: Threshold, values: np.ndarray[Any, np.dtype[np.fl
         got = f"{threshold.value} of {threshold.rows} rows"
         raise ArtifactError("threshold: " + explain(f"{found.value} of {found.rows} rows", got, "another folder"))
     return threshold
-
-
-def _read_checked(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
-    path = folder / name
-    if not path.is_file():
-        raise ArtifactError(f"{str(folder)!r} is incomplete: {name} is missing")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(name):
-        raise ArtifactError(
-            f"{name} of {str(folder)!r} was changed or damaged: its SHA-256 differs from the manifest's"
-        )
-    return data
 
 
 def card(title: str, sentences: Sequence[str], settings: Mapping[str, Any]) -> str:
