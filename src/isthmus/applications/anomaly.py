@@ -151,7 +151,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         kinds = kinds_of(self.scores, source.kind)
         aside = calibration_rows(source, self.calibration_fraction, self._level, seed, self.trim)
         recipes = self._recipes(source, aside, seed)
-        trimmed = self._trimmed(recipes, X, aside, kinds, condition, seed) if self.trim else NONE
+        trimmed = self._trimmed(recipes, X, len(source), aside, kinds, condition, seed) if self.trim else NONE
         out = np.union1d(aside, trimmed)
         members = fit_together(recipes, X, condition=condition, aside=out, verbose=self.verbose)
         reading = members[0].reading(X, condition)
@@ -185,20 +185,26 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return found
 
     def _trimmed(
-        self, recipes: Sequence[Recipe], X: Any, aside: Numbers, kinds: Sequence[str], condition: Any, seed: int
+        self,
+        recipes: Sequence[Recipe],
+        X: Any,
+        count: int,
+        aside: Numbers,
+        kinds: Sequence[str],
+        condition: Any,
+        seed: int,
     ) -> Numbers:
-        """Return the numbers of the training rows that are strangest to autoencoders that have not seen them."""
+        """Return the numbers of the training rows, of `count` rows, that are strangest to who has not seen them."""
         rows, strangeness = [], []
-        source = open_source(X, missing=True)
-        for learned, judged in halves(len(source), aside, seed):
+        for learned, judged in halves(count, aside, seed):
             member = fit_together(recipes[:1], X, condition=condition, aside=np.union1d(aside, judged))[0]
             reading = member.reading(X, condition)
             ensemble = Ensemble.fit([member.inference()], kinds, reading.whole(learned[-FITTED:]), seed)
             rows.append(judged)
             strangeness.append(np.concatenate([ensemble.strangeness(batch) for batch in in_parts(reading, judged)]))
         numbers, found = np.concatenate(rows), np.concatenate(strangeness)
-        count = int(self.trim * len(numbers))
-        return np.sort(numbers[np.argsort(-found, kind="stable")[:count]])
+        most = int(self.trim * len(numbers))
+        return np.sort(numbers[np.argsort(-found, kind="stable")[:most]])
 
     def _become(self, members: list[Autoencoder], kinds: Sequence[str], training: Batch, seed: int) -> None:
         self.members_ = members

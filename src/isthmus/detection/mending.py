@@ -11,6 +11,7 @@ import torch
 
 from isthmus.data.loader import take
 from isthmus.data.tables import TableEncoding, places
+from isthmus.detection.scores import squared_errors
 from isthmus.inference import Inference
 from isthmus.schema import Batch, Schema
 
@@ -48,7 +49,7 @@ class Usual:
         rows = np.unique(np.linspace(0, training.rows - 1, _USUAL_ROWS).astype(np.int64))
         batch = take(training, torch.from_numpy(rows))
         x = training.x.cpu().numpy().reshape(training.rows, -1)
-        errors = _by_part(_squares(batch, expected_by(members, batch)), owners(members[0].schema))
+        errors = _by_part(squared_errors(batch, expected_by(members, batch)), owners(members[0].schema))
         return cls(x.mean(0, dtype=np.float64).astype(np.float32), x.min(0), x.max(0), errors.mean(0))
 
     def state(self) -> dict[str, Array]:
@@ -120,7 +121,7 @@ def shares_of(members: Sequence[Inference], batch: Batch, usual: Usual) -> Share
     owner = owners(schema)
     if schema.kind not in ("table", "vector"):
         expected = expected_by(members, batch)
-        errors = _by_part(_squares(batch, expected), owner)
+        errors = _by_part(squared_errors(batch, expected), owner)
         return Shares(_normalised(np.maximum(errors - usual.errors, 0.0), errors), expected)
     step = int(np.clip(_VALUES // (len(owner) * _TRIED), 1, _AT_A_TIME))
     found = [
@@ -209,13 +210,6 @@ class _Mending:
         if seen is not None:
             squares[~seen] = 0.0
         return _by_part(squares, self.owner, self.parts)
-
-
-def _squares(batch: Batch, expected: Floats) -> Doubles:
-    found: Doubles = np.square(batch.x.cpu().numpy().astype(np.float64) - expected).reshape(batch.rows, -1)
-    if batch.mask is not None:
-        found[~batch.mask.cpu().numpy().reshape(batch.rows, -1)] = 0.0
-    return found
 
 
 def _by_part(squares: Doubles, owner: Array, parts: int | None = None) -> Doubles:
