@@ -203,7 +203,7 @@ def command_line() -> str:
     """Return every command with its arguments and options."""
     from typer.main import get_command
 
-    from isthmus.interface.cli import app
+    from isthmus.cli.app import app
 
     sections = []
     for name, command in _commands(get_command(app)):
@@ -216,7 +216,7 @@ def command_line() -> str:
 
 def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the words and the command of each; the default command of a group has no word of its own."""
-    from isthmus.interface.detecting import DEFAULT
+    from isthmus.applications.anomaly.commands import DEFAULT
 
     for name in group.list_commands(None):
         command = group.commands[name]

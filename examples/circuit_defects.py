@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from isthmus import AnomalyDetector
-from isthmus.detection.patches import Patches
-from isthmus.detection.regions import regions
+from isthmus.applications.anomaly.images.heatmap import regions
+from isthmus.applications.anomaly.images.tiling import Patches
 
 PATCHES = Patches(32, 16)
 KINDS = ("", "open", "short", "mouse bite", "spur", "copper", "pin hole")

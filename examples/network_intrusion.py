@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from isthmus import AnomalyDetector, datasets
-from isthmus.detection.reasons import Explanation
+from isthmus.applications.anomaly.explanation import Explanation
 from isthmus.metrics.detection import auroc, average_precision, false_alarm_rate
 
 Array = np.ndarray[Any, np.dtype[Any]]

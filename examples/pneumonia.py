@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from isthmus import AnomalyDetector
-from isthmus.detection.regions import regions
+from isthmus.applications.anomaly.images.heatmap import regions
 
 
 def main() -> None:

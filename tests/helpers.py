@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from isthmus.objectives import (
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 COLUMNS = 6
 CLASSES = 4
 MIXED = {"real": (0, 3), "binary": (1, 2), "counts": (5,), "unit": (4,)}

@@ -28,11 +28,11 @@ from typing import Any
 
 import pytest
 
+from isthmus.cli.app import app
 from isthmus.codes import CODES
+from isthmus.console.options import changes_of
 from isthmus.corruptions import CORRUPTIONS
-from isthmus.estimator import as_recipe
-from isthmus.interface.cli import app
-from isthmus.interface.options import changes_of
+from isthmus.estimator.autoencoder import as_recipe
 from isthmus.networks import NETWORKS
 from isthmus.objectives import LIKELIHOODS, SCHEDULES, TERMS
 from isthmus.presets import PRESETS

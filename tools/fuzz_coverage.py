@@ -22,7 +22,7 @@ from PIL import Image
 from pyarrow import csv, parquet
 
 with atheris.instrument_imports(include=["isthmus.data", "isthmus.schema", "zipfile", "numpy.lib"]):
-    from isthmus.data.opening import open_source
+    from isthmus.data.open import open_source
     from isthmus.errors import IsthmusError
 
 SUFFIXES = (

@@ -38,11 +38,11 @@ import pyarrow as pa
 import torch
 
 from isthmus import presets
-from isthmus.data import opening
-from isthmus.data.npy_rows import NpyRows
-from isthmus.data.opening import open_source as read
+from isthmus.data import open as opening
+from isthmus.data.files.npy import NpyRows
+from isthmus.data.open import open_source as read
 from isthmus.errors import IsthmusError
-from isthmus.preparation import prepare
+from isthmus.estimator.prepare import prepare
 from isthmus.seeds import derive
 from tools.fuzz_damage import damaged
 from tools.fuzz_files import MAKERS, PACKED, Case, packed

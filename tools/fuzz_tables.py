@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from isthmus import Autoencoder, presets
-from isthmus.data.opening import open_source as read
+from isthmus.data.open import open_source as read
 from isthmus.errors import IsthmusError
 from tools.fuzz_files import MAKERS, Case
 

@@ -28,7 +28,7 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
-DEFAULT_OUT = Path("src/isthmus/data/bundled/fashion_mnist_test.npz")
+DEFAULT_OUT = Path("src/isthmus/datasets/bundled/fashion_mnist_test.npz")
 
 
 def pack(source: Path, out: Path) -> None:

@@ -23,7 +23,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.anomaly.intrusions import Part
 from isthmus import AnomalyDetector
-from isthmus.detection.splitting import calibration_rows
+from isthmus.applications.anomaly.calibration import calibration_rows
 
 LEVELS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15)
 # Normal rows that the classifier learns, and as many that set its threshold; attack rows of a type, at most.

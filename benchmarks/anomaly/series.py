@@ -31,9 +31,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.common import DEFAULT_DATA, markdown_table, one_thread, where, write_between
 from isthmus import Autoencoder, SeriesDetector, presets
-from isthmus.data.series import Series
-from isthmus.data.windows import SeriesWindows
-from isthmus.detection.thresholds import find_threshold
+from isthmus.applications.anomaly.thresholds import find_threshold
+from isthmus.data.series.series import Series
+from isthmus.data.series.windows import SeriesWindows
 from isthmus.metrics import best_range_f1, point_adjusted_f1, vus_pr, vus_roc
 
 Steps = np.ndarray[Any, np.dtype[np.float64]]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import isthmus.data.reading
+import isthmus.data.encoded
 from isthmus import Autoencoder, presets
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     if not options.folder.exists():
         write(options.folder, images, labels)
     if options.stream:
-        isthmus.data.reading._LARGEST_IN_MEMORY = 0
+        isthmus.data.encoded._LARGEST_IN_MEMORY = 0
     ratios = []
     for turn in range(options.turns):
         times = {}

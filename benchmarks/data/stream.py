@@ -56,7 +56,7 @@ def work(verb: str, data: str, model: str, out: str, epochs: int, batch: int) ->
 
     import isthmus
     from isthmus import Autoencoder, presets
-    from isthmus.data.opening import open_source
+    from isthmus.data.open import open_source
 
     base = _resident()
     source = open_source(data)

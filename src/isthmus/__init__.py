@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from isthmus import datasets, presets
     from isthmus.advice import advise
     from isthmus.applications import load
-    from isthmus.applications.anomaly import AnomalyDetector
-    from isthmus.applications.series import SeriesDetector
-    from isthmus.data.opening import read
+    from isthmus.applications.anomaly.detector import AnomalyDetector
+    from isthmus.applications.anomaly.series.detector import SeriesDetector
+    from isthmus.data.open import read
     from isthmus.errors import IsthmusError
-    from isthmus.estimator import Autoencoder
+    from isthmus.estimator.autoencoder import Autoencoder
+    from isthmus.estimator.supervised import LatentClassifier, LatentRegressor
     from isthmus.recipe import Recipe, Training
-    from isthmus.supervised import LatentClassifier, LatentRegressor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,17 +37,17 @@ __all__ = [
 
 # Importing torch takes seconds, and `isthmus --help` needs none of it.
 _HOMES = {
-    "AnomalyDetector": "isthmus.applications.anomaly",
-    "Autoencoder": "isthmus.estimator",
+    "AnomalyDetector": "isthmus.applications.anomaly.detector",
+    "Autoencoder": "isthmus.estimator.autoencoder",
     "IsthmusError": "isthmus.errors",
-    "LatentClassifier": "isthmus.supervised",
-    "LatentRegressor": "isthmus.supervised",
+    "LatentClassifier": "isthmus.estimator.supervised",
+    "LatentRegressor": "isthmus.estimator.supervised",
     "Recipe": "isthmus.recipe",
-    "SeriesDetector": "isthmus.applications.series",
+    "SeriesDetector": "isthmus.applications.anomaly.series.detector",
     "Training": "isthmus.recipe",
     "advise": "isthmus.advice",
     "load": "isthmus.applications",
-    "read": "isthmus.data.opening",
+    "read": "isthmus.data.open",
 }
 
 

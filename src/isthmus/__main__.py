@@ -1,6 +1,6 @@
 """`python -m isthmus` is the command `isthmus`."""
 
-from isthmus.interface.cli import main
+from isthmus.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -33,7 +33,7 @@ class Column:
         missing: share of the training rows without a value.
         values: the categories, or both values of a binary column, sorted.
         rare: share of the training rows whose category is none of `values`, since it was too rare.
-        scaling: how numbers are scaled, one of `isthmus.data.columns.SCALES`.
+        scaling: how numbers are scaled, one of `isthmus.data.tables.columns.SCALES`.
         offset: what is subtracted.
         scale: what is divided by.
         bend: of the "log" scaling, where it turns from a line into a logarithm.

@@ -17,8 +17,8 @@ from isthmus.codes.flow import Coupling, CouplingFlow
 from isthmus.codes.priors import LaplacePrior
 from isthmus.composition import Composition
 from isthmus.errors import RecipeError
-from isthmus.interface.study import study
 from isthmus.recipe import Recipe
+from isthmus.report.evaluation import study
 from tests.helpers import batch_of, build, draw, generator, least, rows
 
 SPECS = [{"flow": FlowPrior(3, 8)}.get(kind, least(cls)) for kind, cls in PRIORS.items()]

@@ -16,11 +16,11 @@ from PIL import Image
 from pyarrow import parquet
 
 from isthmus import presets
-from isthmus.data.npy_rows import NpyRows
-from isthmus.data.opening import open_source
-from isthmus.data.readers import load_file
+from isthmus.data.files.npy import NpyRows
+from isthmus.data.files.readers import load_file
+from isthmus.data.open import open_source
 from isthmus.errors import DataError
-from isthmus.preparation import prepare
+from isthmus.estimator.prepare import prepare
 from isthmus.schema import Schema
 from tools import fuzz_readers
 from tools.fuzz_damage import damaged

@@ -26,8 +26,8 @@ from isthmus.datasets import DatasetInfo, RemoteFile, layouts, registry
 from isthmus.datasets.entries import ENTRIES
 from isthmus.datasets.layouts import Content, Layout, digest
 from isthmus.errors import DataError
+from tests.helpers import SHARED
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SPLITS = [(name, split) for name, entry in ENTRIES.items() for split in entry.rows]
 
 
@@ -492,6 +492,8 @@ socket.socket = socket.create_connection = socket.getaddrinfo = Refuse
 import isthmus
 assert not any(name.startswith("isthmus.datasets") for name in sys.modules)
 from isthmus.errors import DataError
+from tests.helpers import SHARED
+from tests.helpers import SHARED
 assert isthmus.datasets.info("mnist").rows
 for name in isthmus.datasets.names():
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from sklearn.metrics import mutual_info_score
 from isthmus.errors import DataError, RecipeError
 from isthmus.metrics import dci, factor_vae_score, information, mig, sap
 from isthmus.metrics.disentanglement import _checked, _purity
+from tests.helpers import SHARED
 
-SPRITES = Path(__file__).parents[2].parent / "shared" / "data" / "sprites64_own.npz"
+SPRITES = SHARED / "sprites64_own.npz"
 VALUES = (3, 4, 5)
 Score = Callable[[np.ndarray, np.ndarray], float]
 

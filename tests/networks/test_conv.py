@@ -16,7 +16,7 @@ from isthmus.codes import Deterministic, Gaussian
 from isthmus.errors import RecipeError
 from isthmus.networks import ACTIVATIONS, Conv, Widths
 from isthmus.networks.conv import ConvNetwork
-from isthmus.networks.maps import Enlarging, Whole, Window
+from isthmus.networks.conv_layers import Enlarging, Whole, Window
 from isthmus.objectives import Normal, Objective, Reconstruction, SquaredError
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema

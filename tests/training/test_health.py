@@ -16,14 +16,14 @@ import isthmus
 from isthmus import Autoencoder, presets
 from isthmus.codes import CodeOutput
 from isthmus.composition import Composition
-from isthmus.data.loader import split
+from isthmus.data.batches import split
 from isthmus.errors import CollapseWarning
-from isthmus.interface import wellness
+from isthmus.estimator.supervised import LatentClassifier
 from isthmus.metrics import advice, code_health, effective_rank, mutual_information
 from isthmus.metrics.health import spread
 from isthmus.recipe import Recipe, Training
+from isthmus.report import health_text
 from isthmus.schema import Batch
-from isthmus.supervised import LatentClassifier
 from isthmus.training import health
 from isthmus.training.history import History
 from tests.helpers import rows, small
@@ -193,12 +193,12 @@ def test_a_collapsed_posterior_is_told_with_its_remedy(tmp_path: Path) -> None:
     (text,) = warned(recipe, noise)
     assert "none of its 2 latents" in text and "smaller weight of the term" in text and "code.restart" not in text
     model = fitted(recipe, noise)
-    (sentence,) = wellness.advice_of(model)
+    (sentence,) = health_text.advice_of(model)
     assert sentence.startswith("the posterior has collapsed") and "free bits" in sentence
     assert model.metrics_["health/mutual_information"] < 0.2
     model.save(tmp_path / "m")
-    lines = wellness.health_lines(isthmus.load(tmp_path / "m"))
-    assert lines == wellness.health_lines(model)
+    lines = health_text.health_lines(isthmus.load(tmp_path / "m"))
+    assert lines == health_text.health_lines(model)
     assert any("active latents" in line and "0 of 2" in line for line in lines)
     assert f"  advice: {sentence}" in lines
 
@@ -227,7 +227,7 @@ def test_a_low_rank_is_told_with_its_remedy() -> None:
     recipe = presets.autoencoder(latent_dim=12, hidden_dims=(), epochs=40, learning_rate=0.02)
     model = fitted(recipe, one_cause)
     assert 1.0 <= model.metrics_["health/effective_rank"] < 3.0
-    assert any("repeat each other" in text and "smaller latent_dim" in text for text in wellness.advice_of(model))
+    assert any("repeat each other" in text and "smaller latent_dim" in text for text in health_text.advice_of(model))
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "vae", "vq_vae", "fsq"])
@@ -240,13 +240,13 @@ def test_a_sound_model_is_left_in_peace(name: str) -> None:
 def test_the_lines_of_a_model_without_health_are_none() -> None:
     model = fitted(small(presets.autoencoder(), epochs=1), rows(60))
     model.metrics_ = {name: value for name, value in model.metrics_.items() if not name.startswith("health/")}
-    assert wellness.health_lines(model) == [] and wellness.advice_of(model) == []
+    assert health_text.health_lines(model) == [] and health_text.advice_of(model) == []
 
 
 def test_the_table_has_a_cell_for_each_model() -> None:
     plain, sparse = code_health(np.eye(3)), code_health(np.eye(4), kl=np.ones((4, 4)))
-    table = {line["name"]: line["cells"] for line in wellness.table([plain, sparse])}
+    table = {line["name"]: line["cells"] for line in health_text.table([plain, sparse])}
     assert table["KL from the prior"] == ["–", "4 nats"] and table["dead latents"] == ["0 of 3", "0 of 4"]
     assert table["effective rank"][0] == f"{effective_rank(np.eye(3) - 1 / 3):.1f} of 3"
-    section = wellness.section("m", code_health(np.eye(3), indices=[0, 1, 0], entries=4))
+    section = health_text.section("m", code_health(np.eye(3), indices=[0, 1, 0], entries=4))
     assert [panel["title"] for panel in section["panels"]] == ["How often each entry of the codebook is used"]

@@ -14,7 +14,7 @@ from isthmus import Autoencoder, presets
 from isthmus.errors import RecipeError
 from isthmus.recipe import Training
 from isthmus.seeds import derive
-from isthmus.training import History, Progress, choose_progress, runtime
+from isthmus.training import History, Progress, choose_progress, device
 from isthmus.training.progress import Bar, PlainLines, Silent, terms_line
 from tests.helpers import rows, small
 
@@ -107,7 +107,7 @@ def test_a_progress_that_asks_sees_the_running_loss() -> None:
             losses.append(loss)
 
     model = Autoencoder(small(presets.autoencoder()))
-    import isthmus.estimator as module
+    import isthmus.estimator.autoencoder as module
 
     original = module.choose_progress
     module.choose_progress = lambda verbose: Asking()  # type: ignore[assignment]
@@ -132,9 +132,9 @@ def test_seeds_of_purposes_differ_and_stay() -> None:
 
 def test_the_seeded_block_puts_the_generator_back() -> None:
     before = torch.get_rng_state()
-    with runtime.seeded(5, torch.device("cpu")):
+    with device.seeded(5, torch.device("cpu")):
         first = torch.rand(3)
-    with runtime.seeded(5, torch.device("cpu")):
+    with device.seeded(5, torch.device("cpu")):
         assert torch.equal(first, torch.rand(3))
     assert torch.equal(before, torch.get_rng_state())
 
@@ -143,7 +143,7 @@ def test_the_generator_is_put_back_after_an_error() -> None:
     before = torch.get_rng_state()
 
     def draw_and_fail() -> None:
-        with runtime.seeded(5, torch.device("cpu")):
+        with device.seeded(5, torch.device("cpu")):
             torch.rand(3)
             raise ZeroDivisionError
 
@@ -153,13 +153,13 @@ def test_the_generator_is_put_back_after_an_error() -> None:
 
 
 def test_cpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_cgroup_quota", lambda: None)
+    monkeypatch.setattr(device, "_cgroup_quota", lambda: None)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    assert runtime.available_cpus() == 6
-    monkeypatch.setattr(runtime, "_cgroup_quota", lambda: 2)
-    assert runtime.available_cpus() == 2
-    monkeypatch.setattr(runtime, "_cgroup_quota", lambda: 64)
-    assert runtime.available_cpus() == 6
+    assert device.available_cpus() == 6
+    monkeypatch.setattr(device, "_cgroup_quota", lambda: 2)
+    assert device.available_cpus() == 2
+    monkeypatch.setattr(device, "_cgroup_quota", lambda: 64)
+    assert device.available_cpus() == 6
 
 
 @pytest.mark.parametrize(
@@ -168,17 +168,17 @@ def test_cpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch
 )
 def test_a_containers_quota(text: str, quota: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pathlib.Path.read_text", lambda self, encoding: text)
-    assert runtime._cgroup_quota() == quota
+    assert device._cgroup_quota() == quota
 
 
 def test_devices_and_precision() -> None:
-    assert runtime.choose_device("cpu") == torch.device("cpu")
-    assert runtime.choose_device("auto").type in ("cpu", "cuda")
+    assert device.choose_device("cpu") == torch.device("cpu")
+    assert device.choose_device("auto").type in ("cpu", "cuda")
     if not torch.cuda.is_available():
         with pytest.raises(RecipeError, match=r"a device that is here \(cpu\)"):
-            runtime.choose_device("cuda")
+            device.choose_device("cuda")
     weight = torch.ones(2, 2)
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        with runtime.autocast(Training(precision=precision), torch.device("cpu")):
+        with device.autocast(Training(precision=precision), torch.device("cpu")):
             assert (weight @ weight).dtype == dtype
     assert np.dtype(np.float32).itemsize == 4

@@ -16,7 +16,7 @@ from isthmus import Autoencoder, Recipe, load, presets
 from isthmus.codes import Deterministic, Draw, Gaussian
 from isthmus.composition import Composition
 from isthmus.corruptions import GaussianNoise, Mask
-from isthmus.data.loader import Loader
+from isthmus.data.batches import Loader
 from isthmus.metrics import count_active
 from isthmus.networks import Dense
 from isthmus.objectives import (
@@ -39,7 +39,7 @@ from isthmus.seeds import derive
 from isthmus.training import train
 from isthmus.training.loop import Run
 from tests.helpers import rows, small
-from tests.training.test_optimise import plain_rate
+from tests.training.test_optimizer import plain_rate
 
 X = rows(80).astype(np.float32)
 TRAIN, HELD_OUT = Batch(torch.from_numpy(X[:60])), Batch(torch.from_numpy(X[60:]))

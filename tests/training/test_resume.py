@@ -203,7 +203,7 @@ def test_the_estimator_resumes_exactly(tmp_path: Path, monkeypatch: pytest.Monke
     recipe = small(presets.vae(), checkpoint_seconds=0.0, epochs=4)
     alone = Autoencoder(recipe, random_state=3).fit(X)
     kill = KillAt(step=6)
-    monkeypatch.setattr("isthmus.estimator.choose_progress", lambda verbose: kill)
+    monkeypatch.setattr("isthmus.estimator.autoencoder.choose_progress", lambda verbose: kill)
     with pytest.raises(Killed):
         Autoencoder(recipe, random_state=3).fit(X, checkpoint=tmp_path / "c")
     monkeypatch.undo()
@@ -227,7 +227,7 @@ def test_resume_from_an_empty_place_starts_anew(tmp_path: Path) -> None:
 def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: Any = X, condition: Any = None) -> Recipe:
     recipe = small(presets.autoencoder(), checkpoint_seconds=0.0, seed=3)
     with monkeypatch.context() as context:
-        context.setattr("isthmus.estimator.choose_progress", lambda verbose: KillAt(step=4))
+        context.setattr("isthmus.estimator.autoencoder.choose_progress", lambda verbose: KillAt(step=4))
         with pytest.raises(Killed):
             Autoencoder(recipe).fit(x, checkpoint=tmp_path, condition=condition)
     return recipe

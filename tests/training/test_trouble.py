@@ -196,7 +196,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_usable_model() -> None:
 def test_ctrl_c_in_fit_gives_a_fitted_model_that_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small(presets.vae(), epochs=6)
     progress = KillAt(step=9, error=KeyboardInterrupt)
-    monkeypatch.setattr("isthmus.estimator.choose_progress", lambda verbose: progress)
+    monkeypatch.setattr("isthmus.estimator.autoencoder.choose_progress", lambda verbose: progress)
     with pytest.warns(RuntimeWarning, match="interrupted"):
         model = Autoencoder(recipe).fit(X)
     model.save(tmp_path / "model")
@@ -208,7 +208,7 @@ def test_ctrl_c_and_resume_is_the_run_that_was_left_alone(tmp_path: Path, monkey
     recipe = small(presets.vae(), epochs=4, checkpoint_seconds=0.0)
     alone = Autoencoder(recipe, random_state=0).fit(X)
     progress = KillAt(step=7, error=KeyboardInterrupt)
-    monkeypatch.setattr("isthmus.estimator.choose_progress", lambda verbose: progress)
+    monkeypatch.setattr("isthmus.estimator.autoencoder.choose_progress", lambda verbose: progress)
     with pytest.warns(RuntimeWarning, match="interrupted"):
         Autoencoder(recipe, random_state=0).fit(X, checkpoint=tmp_path)
     monkeypatch.undo()

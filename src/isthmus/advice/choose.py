@@ -9,10 +9,10 @@ from typing import Any
 
 from isthmus import presets
 from isthmus.advice.kinds import KINDS, Kind
+from isthmus.advice.measure import Facts, is_flat_image, measure
 from isthmus.advice.rows import rows_to_measure
 from isthmus.advice.rules import ALIKE, GOALS, Candidate, Choice, Goal, looks_clean
-from isthmus.data.loader import split
-from isthmus.data.measure import Facts, is_flat_image, measure
+from isthmus.data.batches import split
 from isthmus.errors import DataError, RecipeError, explain, unknown_name
 from isthmus.objectives import LIKELIHOODS
 from isthmus.recipe import Recipe

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.memory import TableRows
-from isthmus.data.opening import open_source
+from isthmus.data.arrays import as_rows
+from isthmus.data.fit_encoding import Survey, survey
+from isthmus.data.in_memory import TableRows
+from isthmus.data.open import open_source
 from isthmus.data.source import Array, Source
-from isthmus.data.sources import as_rows
-from isthmus.data.survey import Survey, survey
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.data.measure import Facts
+from isthmus.advice.measure import Facts
 
 # Of training rows that are taken a step, and steps, as in the measurement on the ADBench tables.
 _BATCH, _STEPS = 256, {"vector": 2000, "image": 600}

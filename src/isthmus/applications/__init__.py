@@ -6,14 +6,14 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from isthmus.detection.storing import application_of
+from isthmus.applications.folder import application_of
 from isthmus.errors import ArtifactError, unknown_name
-from isthmus.estimator import load as load_autoencoder
+from isthmus.estimator.autoencoder import load as load_autoencoder
 
 # The kind that a folder's manifest states, and the class that reads it.
 APPLICATIONS = {
-    "anomaly_detector": ("isthmus.applications.anomaly", "AnomalyDetector"),
-    "series_detector": ("isthmus.applications.series", "SeriesDetector"),
+    "anomaly_detector": ("isthmus.applications.anomaly.detector", "AnomalyDetector"),
+    "series_detector": ("isthmus.applications.anomaly.series.detector", "SeriesDetector"),
 }
 
 

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
-from isthmus.networks.affine import Affine
 from isthmus.networks.base import Network, NetworkSpec, Widths
-from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE
+from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE, Linear
 from isthmus.schema import Batch
 
 # Attention compares every token with every other: these many are still cheap beside the layers' products.
@@ -201,8 +200,8 @@ class Attend(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.read = Affine(width, 3 * width)
-        self.write = Affine(width, width)
+        self.read = Linear(width, 3 * width)
+        self.write = Linear(width, width)
 
     def forward(self, h: Tensor, seen: Tensor | None, twice: bool) -> Tensor:
         """Return what each token gathers; `seen` `(rows, tokens)` is where to, `twice` asks for second derivatives."""
@@ -226,8 +225,8 @@ class Block(nn.Module):
         width = int(spec.width)
         self.attend_norm, self.inner_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attend = Attend(width, spec.heads)
-        self.widen = Affine(width, spec.expansion * width)
-        self.narrow = Affine(spec.expansion * width, width)
+        self.widen = Linear(width, spec.expansion * width)
+        self.narrow = Linear(spec.expansion * width, width)
         self.dropout = spec.dropout
         with torch.no_grad():
             # So that what all blocks add up to has the variance of one.
@@ -273,19 +272,19 @@ class AttentionNetwork(Network):
                 self.register_parameter(name, place)
             else:
                 self.register_buffer(name, sinusoids(self.patches.grid, width))
-        self.embed = Affine(self.patches.values, width)
+        self.embed = Linear(self.patches.values, width)
         if self.is_global:
             self.token = nn.Parameter(_LEARNED_STD * torch.randn(width))
         self.encoder, self.decoder = Stack(spec), Stack(spec)
-        self.features = Affine(width, widths.features)
-        self.expand = Affine(widths.latent, width * (self.patches.count if self.is_global else 1))
-        self.output = Affine(width, widths.parameters * self.patches.values, bias=False)
+        self.features = Linear(width, widths.features)
+        self.expand = Linear(widths.latent, width * (self.patches.count if self.is_global else 1))
+        self.output = Linear(width, widths.parameters * self.patches.values, bias=False)
         self.bias = nn.Parameter(torch.zeros(widths.parameters, *widths.row))
-        self.encoder_condition: Affine | None = None
-        self.decoder_condition: Affine | None = None
+        self.encoder_condition: Linear | None = None
+        self.decoder_condition: Linear | None = None
         if widths.condition:
-            self.encoder_condition = Affine(widths.condition, width, bias=False)
-            self.decoder_condition = Affine(widths.condition, width, bias=False)
+            self.encoder_condition = Linear(widths.condition, width, bias=False)
+            self.decoder_condition = Linear(widths.condition, width, bias=False)
 
     # ---- encoder -----------------------------------------------------------------------------------------------
 
@@ -361,6 +360,6 @@ def _some(seen: Tensor | None) -> Tensor | None:
     return None if seen is None else seen | ~seen.any(1, keepdim=True)
 
 
-def _add(h: Tensor, layer: Affine | None, condition: Tensor | None) -> Tensor:
+def _add(h: Tensor, layer: Linear | None, condition: Tensor | None) -> Tensor:
     """Return tokens with what is told added to each."""
     return h if layer is None or condition is None else h + layer(condition).unsqueeze(1)

@@ -68,7 +68,7 @@ class Cell(nn.Module, ABC):
         return [self.input_weight, state, self.bias, torch.zeros_like(self.bias)]
 
     def _widened(self, feedback: Tensor | None) -> tuple[list[Tensor], int]:
-        """Return the weights, outside training with idle units where the products would be too narrow (`Affine`)."""
+        """Return the weights, outside training with idle units where the products would be too narrow (`Linear`)."""
         weights, width = self._weights(feedback), self.width
         idle = -(-COLUMNS_OF_ONE_ORDER // self.gates) - width
         if self.training or idle <= 0:

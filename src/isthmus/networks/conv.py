@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.networks.base import Network, NetworkSpec, Widths
+from isthmus.networks.conv_layers import Enlarging, MapLayer, Style, Whole, Window
 from isthmus.networks.layers import ACTIVATIONS, HIDDEN_STD, OUTPUT_SCALE, linear
-from isthmus.networks.maps import Enlarging, MapLayer, Style, Whole, Window
 from isthmus.schema import Batch
 
 # Maps of this many positions along a side, or fewer, are left to the layer between maps and code ("auto").

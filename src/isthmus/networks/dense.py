@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.networks.base import Network, NetworkSpec, Stage, Widths
-from isthmus.networks.kept import linear_for_kept, linear_of_kept, worthwhile
 from isthmus.networks.layers import (
     ACTIVATIONS,
     GAINS,
@@ -23,6 +22,7 @@ from isthmus.networks.layers import (
     calibrate,
     linear,
 )
+from isthmus.networks.sparse_linear import linear_for_kept, linear_of_kept, worthwhile
 from isthmus.schema import Batch
 
 

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
-from isthmus.networks.affine import Affine
 from isthmus.networks.base import Network, NetworkSpec, Widths
 from isthmus.networks.cells import CELLS, Cell, State
-from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE
+from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE, Linear
 from isthmus.schema import Batch
 
 
@@ -201,15 +200,15 @@ class RecurrentNetwork(Network):
         self.encoder = nn.ModuleList(
             nn.ModuleList(cell(inputs[depth], width) for _ in range(directions)) for depth, width in enumerate(hidden)
         )
-        self.features = Affine(inputs[-1], widths.features)
+        self.features = Linear(inputs[-1], widths.features)
         told = widths.latent + widths.condition
         written = self.frames.values * widths.parameters
         read = self.frames.values if self.mode.forced else written if self.mode.feedback else told
         # Numbered from the data inwards: the last layer of the decoder is its number 0.
         outer = [*hidden[1:], read]
         self.decoder = nn.ModuleList(cell(outer[depth], width) for depth, width in enumerate(hidden))
-        self.start = nn.ModuleList(Affine(told, cell.states * width) for width in hidden)
-        self.output = Affine(hidden[0], written, bias=False)
+        self.start = nn.ModuleList(Linear(told, cell.states * width) for width in hidden)
+        self.output = Linear(hidden[0], written, bias=False)
         self.bias = nn.Parameter(torch.zeros(widths.parameters, *widths.row))
 
     # ---- encoder -----------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from isthmus.objectives.base import (
     WeightedTerm,
 )
 from isthmus.objectives.bounds import Capacity, ImportanceWeighted, TotalCorrelation
-from isthmus.objectives.choices import OneHot
 from isthmus.objectives.continuous import Laplace, Normal, StudentT
 from isthmus.objectives.discrepancy import Discrepancy
 from isthmus.objectives.discrete import Categorical, Multinomial, NegativeBinomial, Poisson
 from isthmus.objectives.features import FEATURES, Perceptual, register_features
 from isthmus.objectives.images import Edges, Frequencies, MultiScaleSimilarity, StructuralSimilarity
 from isthmus.objectives.mixed import Mixed
+from isthmus.objectives.one_hot import OneHot
 from isthmus.objectives.quantisation import Commitment
 from isthmus.objectives.reconstruction import (
     Bernoulli,

@@ -46,7 +46,7 @@ class LocationSpread(nn.Module, ABC):
         self.by_row = spread == "row"
         self.fixed = not isinstance(spread, str)
         self.floor = 0.0 if self.fixed else floor
-        # Flat, since only matrices are meant to decay (`isthmus.training.optimise`).
+        # Flat, since only matrices are meant to decay (`isthmus.training.optimizer`).
         self.row = row
         start = torch.zeros(math.prod(row))
         if spread == "column":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, explain
 from isthmus.objectives.base import Likelihood, LikelihoodSpec
-from isthmus.objectives.column_order import ColumnOrder
+from isthmus.objectives.one_hot import ColumnOrder
 from isthmus.objectives.reconstruction import sum_observed
 
 _WHERE = "objective.likelihood.parts"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from isthmus.codec import AXES, decode_part
 from isthmus.codes import CodeSpec
 from isthmus.corruptions import Corruption
 from isthmus.errors import RecipeError, unknown_name
 from isthmus.networks import NetworkSpec
 from isthmus.objectives import LIKELIHOODS, LikelihoodSpec, Objective, Term, WeightedTerm
 from isthmus.recipe import Recipe, Training
+from isthmus.recipe.serialise import AXES, decode_part
 
 LatentDim = int | Literal["auto"]
 LikelihoodChoice = LikelihoodSpec | Literal["auto_error", "auto_density"]

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from isthmus.atomic import write_whole
 from isthmus.errors import ArtifactError
-from isthmus.files import write_whole
 
 FORMAT = 1
 FILE = "checkpoint.safetensors"

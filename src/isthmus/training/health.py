@@ -11,7 +11,7 @@ from torch import Tensor
 
 from isthmus.codes import CodeOutput, Draw
 from isthmus.composition import Trainable
-from isthmus.data.loader import Loader
+from isthmus.data.batches import Loader
 from isthmus.metrics.health import Health, code_health, count_active, mutual_information, spread
 from isthmus.schema import Batch
 from isthmus.seeds import derive

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from isthmus.codes import Draw
 from isthmus.composition import Loss, Trainable
-from isthmus.data.loader import Feed, Loader
+from isthmus.data.batches import Feed, Loader
 from isthmus.errors import ArtifactError, TrainingError
 from isthmus.objectives import Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch
 from isthmus.seeds import derive
-from isthmus.training import runtime
 from isthmus.training.checkpoint import CheckpointStore
+from isthmus.training.device import autocast, generator_state, seeded, set_generator_state, threads
 from isthmus.training.health import epoch_health
 from isthmus.training.history import History
-from isthmus.training.optimise import Optimiser
+from isthmus.training.optimizer import Optimiser
 from isthmus.training.progress import Progress, Silent
 
 # Steps between two looks at whether the loss is still finite; a fixed number, so that a resumed run looks as often.
@@ -96,14 +96,14 @@ class Run:
         self.composition.set_progress(progress, self.settings.opening)
         main, *others = self.optimisers.items()
         main[1].zero_grad()
-        with runtime.autocast(self.settings, self.device):
+        with autocast(self.settings, self.device):
             forward, loss = self.compute(batch, weights)
         loss.total.backward()
         norm = main[1].step(self.state.step)
         for name, optimiser in others:
             # The autoencoder's backward pass has left gradients here that this owner must not follow.
             optimiser.zero_grad()
-            with runtime.autocast(self.settings, self.device):
+            with autocast(self.settings, self.device):
                 own_loss = self.composition.owning_terms[name].own_loss(forward)  # type: ignore[operator]
             own_loss.backward()
             optimiser.step(self.state.step)
@@ -215,7 +215,7 @@ class Run:
 
     def save(self, store: CheckpointStore) -> None:
         """Write a checkpoint."""
-        tensors = {"generator": runtime.generator_state(self.device)}
+        tensors = {"generator": generator_state(self.device)}
         for owner, optimiser in self.optimisers.items():
             tensors |= {f"{owner}/{name}": value for name, value in optimiser.state().items()}
         tensors |= {f"buffers/{name}": value for name, value in self.composition.named_buffers()}
@@ -253,7 +253,7 @@ class Run:
         if best.keys() != self.best.keys():
             raise KeyError("best")
         self.best, self.sums = best, part("sums/")
-        runtime.set_generator_state(tensors["generator"], self.device)
+        set_generator_state(tensors["generator"], self.device)
 
 
 def train(
@@ -288,7 +288,7 @@ def train(
     progress = progress or Silent()
     device = data.x.device if isinstance(data, Batch) else data.device
     seed = derive(settings.seed, "training")
-    with runtime.threads(settings.threads, composition, int(settings.batch_size)), runtime.seeded(seed, device):
+    with threads(settings.threads, composition, int(settings.batch_size)), seeded(seed, device):
         composition.train()
         run = Run(composition, objective, settings, data, validation)
         if resume and store is not None:

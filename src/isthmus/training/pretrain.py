@@ -9,7 +9,7 @@ from torch import Tensor
 
 from isthmus.codes import Deterministic
 from isthmus.composition import Composition
-from isthmus.data.loader import Loader
+from isthmus.data.batches import Loader
 from isthmus.networks import Network, Stage
 from isthmus.objectives import Objective, SquaredError
 from isthmus.recipe import Recipe

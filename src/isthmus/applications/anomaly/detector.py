@@ -1,0 +1,482 @@
+"""`AnomalyDetector`: rows unlike the training rows, with a promise on false alarms and a reason for each alarm."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.exceptions import NotFittedError
+
+from isthmus.applications import folder
+from isthmus.applications.anomaly.attribution import Usual, owners
+from isthmus.applications.anomaly.calibration import (
+    FITTED,
+    calibration_rows,
+    halves,
+    in_parts,
+    last_rows,
+    training_rows,
+)
+from isthmus.applications.anomaly.defaults import default_recipe
+from isthmus.applications.anomaly.drift import Drift, Reference, compare
+from isthmus.applications.anomaly.ensemble import Ensemble
+from isthmus.applications.anomaly.explanation import Explanation, reasons_for
+from isthmus.applications.anomaly.images.heatmap import heat_maps
+from isthmus.applications.anomaly.scores import Doubles, kinds_of
+from isthmus.applications.anomaly.thresholds import (
+    KINDS,
+    Bits,
+    Threshold,
+    check_level,
+    check_threshold,
+    false_discoveries,
+    find_threshold,
+    p_values,
+    stored_calibration,
+    warn_of_few,
+)
+from isthmus.data.encoded import NONE, Reading
+from isthmus.data.open import open_source
+from isthmus.data.series.windows import SeriesWindows
+from isthmus.data.source import Numbers, Source
+from isthmus.errors import (
+    DataError,
+    check_choice,
+    check_integer,
+    check_number,
+    explain,
+)
+from isthmus.estimator.autoencoder import Autoencoder, as_recipe
+from isthmus.estimator.joint import fit_together
+from isthmus.estimator.methods import seed_of
+from isthmus.estimator.results import deliver
+from isthmus.recipe import Recipe
+from isthmus.schema import Batch
+from isthmus.seeds import derive
+
+# The name in a folder's manifest, and the parameters in its settings.
+KIND = "anomaly_detector"
+_SETTINGS = ("scores", "threshold", "alpha", "trim", "calibration_fraction")
+
+File = str | Path | None
+
+
+class AnomalyDetector(OutlierMixin, BaseEstimator):
+    """Find rows that are unlike the training rows, which should be normal ones.
+
+    Part of the rows is set aside for calibration before anything is fitted. Autoencoders learn the others; several
+    kinds of score of theirs, each on the scale of the training rows, are averaged to one strangeness; and the
+    calibration rows decide above which strangeness a row is an alarm, so that of new normal rows at most `alpha` become
+    alarms, whatever the model and the data, as long as new normal rows are drawn like the old ones.
+
+    A row has the same score to the bit in any batch, alone, and after saving and loading.
+
+    Args:
+        recipe: an autoencoder for any kind of row: a `Recipe`, a preset's name, the path of a JSON file; "auto" for
+            what `isthmus.advise(X, "detect")` proposes, or a sequence of recipes for an ensemble of different ones.
+        scores: kinds of score, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
+            noise), "likelihood", "bound" (nats; importance-weighted), "neighbours" and "mahalanobis" (distances of
+            codes); "auto" for those that measured best (`isthmus.applications.anomaly.scores.default_kinds`).
+        members: autoencoders for each recipe, which differ by their seed and are trained together.
+        threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
+            beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
+        alpha: the rate of false alarms.
+        trim: share of the rows that are taken for anomalies themselves: the strangest are left out, as two autoencoders
+            see them that have each learned the other half of the rows, and so are the strangest calibration rows. The
+            promise is then as good as this share: if there are fewer anomalies, or they are not the strangest, up to
+            so many more normal rows become alarms.
+        calibration_fraction: share of the rows that is set aside; "auto" is a fifth, of rows beyond 10,000 a half.
+        random_state: seed of everything.
+        verbose: whether training shows its progress.
+
+    Attributes:
+        members_: the fitted autoencoders.
+        ensemble_: their fitted scores.
+        calibration_: strangeness of the calibration rows, in rising order.
+        threshold_: the `Threshold`.
+        offset_: minus its value; a row is an alarm if ``score_samples(X) < offset_``.
+
+    Example:
+        >>> import numpy as np
+        >>> from isthmus import AnomalyDetector
+        >>> rows = np.random.default_rng(0).normal(size=(400, 4))
+        >>> rows[:, 3] = rows[:, 0] + rows[:, 1]
+        >>> detector = AnomalyDetector("denoising", alpha=0.05, random_state=0).fit(rows)
+        >>> detector.predict([[0, 0, 0, 0], [2, 2, 0, -4]]).tolist()
+        [1, -1]
+    """
+
+    members_: list[Autoencoder]
+    ensemble_: Ensemble
+    calibration_: Doubles
+    threshold_: Threshold
+    reference_: Reference | None
+    usual_: Usual
+
+    def __init__(
+        self,
+        recipe: Recipe | str | Path | Sequence[Recipe | str] = "auto",
+        *,
+        scores: str | Sequence[str] = "auto",
+        members: int = 1,
+        threshold: str = "conformal",
+        alpha: float = 0.01,
+        trim: float = 0.0,
+        calibration_fraction: float | str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.scores = scores
+        self.members = members
+        self.threshold = threshold
+        self.alpha = alpha
+        self.trim = trim
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---- training ----------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
+        """Learn normal rows, and find the threshold.
+
+        Args:
+            X: rows, as in `Autoencoder.fit`.
+            y: ignored; it is there for scikit-learn.
+            condition: for a conditional recipe.
+
+        Raises:
+            RecipeError: for settings out of range, and a recipe that does not fit the data.
+            DataError: for data that cannot be used.
+        """
+        self._checked()
+        seed = 0 if self.random_state is None else seed_of(self.random_state)
+        source = open_source(X, missing=True)
+        kinds = kinds_of(self.scores, source.kind)
+        aside = calibration_rows(source, self.calibration_fraction, self._level, seed, self.trim)
+        recipes = self._recipes(source, aside, seed)
+        trimmed = self._trimmed(recipes, X, len(source), aside, kinds, condition, seed) if self.trim else NONE
+        out = np.union1d(aside, trimmed)
+        members = fit_together(recipes, X, condition=condition, aside=out, verbose=self.verbose)
+        reading = members[0].reading(X, condition)
+        self._become(members, kinds, training_rows(reading, out), seed)
+        self._calibrate(reading.whole(aside))
+        return self
+
+    @property
+    def _level(self) -> float | None:
+        """The level that decides how many rows are set aside; a tail and a quantile take a fifth."""
+        return self.alpha if self.threshold == "conformal" else None
+
+    def _checked(self) -> None:
+        check_integer("members", self.members, 1)
+        check_choice("threshold", self.threshold, list(KINDS))
+        check_level("alpha", self.alpha)
+        check_number("trim", self.trim, 0.0, 0.5)
+        if self.calibration_fraction != "auto":
+            check_level("calibration_fraction", self.calibration_fraction)
+        kinds_of(self.scores)
+
+    def _recipes(self, source: Source, aside: Numbers, seed: int) -> list[Recipe]:
+        """Return a recipe for each member."""
+        several = isinstance(self.recipe, Sequence) and not isinstance(self.recipe, str)
+        asked: Sequence[Any] = self.recipe if several else [self.recipe]  # type: ignore[assignment]
+        found: list[Recipe] = []
+        for one in asked:
+            recipe = default_recipe(source, aside) if isinstance(one, str) and one == "auto" else as_recipe(one)
+            for _ in range(self.members):
+                found.append(recipe.replace({"training.seed": derive(seed, "member", len(found))}))
+        return found
+
+    def _trimmed(
+        self,
+        recipes: Sequence[Recipe],
+        X: Any,
+        count: int,
+        aside: Numbers,
+        kinds: Sequence[str],
+        condition: Any,
+        seed: int,
+    ) -> Numbers:
+        """Return the numbers of the training rows, of `count` rows, that are strangest to who has not seen them."""
+        rows, strangeness = [], []
+        for learned, judged in halves(count, aside, seed):
+            member = fit_together(recipes[:1], X, condition=condition, aside=np.union1d(aside, judged))[0]
+            reading = member.reading(X, condition)
+            ensemble = Ensemble.fit([member.inference()], kinds, reading.whole(learned[-FITTED:]), seed)
+            rows.append(judged)
+            strangeness.append(np.concatenate([ensemble.strangeness(batch) for batch in in_parts(reading, judged)]))
+        numbers, found = np.concatenate(rows), np.concatenate(strangeness)
+        most = int(self.trim * len(numbers))
+        return np.sort(numbers[np.argsort(-found, kind="stable")[:most]])
+
+    def _become(self, members: list[Autoencoder], kinds: Sequence[str], training: Batch, seed: int) -> None:
+        self.members_ = members
+        self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
+        named = members[0].schema_.kind in ("table", "vector")
+        self.reference_ = Reference.of(training) if named else None
+        self.usual_ = Usual.fit(self.ensemble_.members, training)
+        self.__dict__.pop("_recent", None)
+        self._describe()
+
+    def _describe(self) -> None:
+        """Set what scikit-learn asks a fitted detector for."""
+        first = self.members_[0]
+        self.n_features_in_ = first.n_features_in_
+        if hasattr(first, "feature_names_in_"):
+            self.feature_names_in_ = first.feature_names_in_
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _calibrate(self, rows: Batch) -> None:
+        calibration = np.sort(self.ensemble_.strangeness(rows))
+        self.calibration_ = calibration[: len(calibration) - int(self.trim * len(calibration))]
+        found = find_threshold(self.calibration_, self.threshold, self.alpha)
+        self.threshold_ = dataclasses.replace(found, trimmed=float(self.trim))
+        warn_of_few(self.threshold_, "a larger alpha, a larger calibration_fraction, or more rows")
+
+    def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
+        """Learn one more batch of rows, and find the threshold anew.
+
+        The first call decides what a row is, as `fit` would. Of each call a share of the rows is set aside; scores and
+        threshold are fitted again on the rows of the last calls (at most 20,000 of each kind), as the autoencoders now
+        see them, less the `trim` strangest of the calibration rows; nothing else is trimmed. These rows are kept in
+        memory and not saved: a loaded detector starts with those of its next call.
+
+        Args:
+            X: rows, as in `fit`.
+            y: ignored; it is there for scikit-learn.
+            condition: as in `fit`.
+
+        Raises:
+            DataError: for rows unlike those of the first call, and for series, whose windows overlap between calls.
+        """
+        self._checked()
+        seed = 0 if self.random_state is None else seed_of(self.random_state)
+        source = open_source(X, like=self.members_[0].schema_ if hasattr(self, "members_") else None, missing=True)
+        if isinstance(source, SeriesWindows):
+            raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
+        kinds = kinds_of(self.scores, source.kind)
+        calls = getattr(self, "calls_", 0)
+        aside = calibration_rows(source, self.calibration_fraction, self._level, derive(seed, "call", calls), self.trim)
+        kept = np.delete(np.arange(len(source)), aside)
+        told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
+        members = getattr(self, "members_", None) or [
+            Autoencoder(recipe) for recipe in self._recipes(source, aside, seed)
+        ]
+        for member in members:
+            member.partial_fit(source.take(kept), condition=told(kept))
+        recent = getattr(self, "_recent", ())
+        blocks = [
+            members[0].reading(source.take(rows), told(rows)).whole(np.arange(len(rows))) for rows in (kept, aside)
+        ]
+        training, calibration = (
+            last_rows([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True)
+        )
+        self._become(members, kinds, training, seed)
+        self._recent, self.calls_ = ((training,), (calibration,)), calls + 1
+        self._calibrate(calibration)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_recent"}
+
+    # ---- use ---------------------------------------------------------------------------------------------------
+
+    @property
+    def offset_(self) -> float:
+        """Minus the threshold on strangeness, which `decision_function` subtracts."""
+        self._check_fitted()
+        return -self.threshold_.value
+
+    def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
+        """Return how normal each row is, `(rows,)`, float64: minus the strangeness, about 0 for a typical row.
+
+        The strangeness is the average over members and kinds of score of ``log(s / median)``, where s is the row's
+        score and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts
+        as ``(s - median) / spread`` (`isthmus.applications.anomaly.ensemble.Scale`).
+
+        Args:
+            X: rows, as in `fit`.
+            condition: as in `fit`.
+            out: a file to write to, block by block.
+            overwrite: whether a file that is there may be replaced.
+
+        Raises:
+            DataError: for rows unlike the training rows.
+        """
+        reading = self.reading(X, condition)
+        blocks = (-found for found in self._strange(reading))
+        return deliver(blocks, len(reading), (out, overwrite), ["score"])
+
+    def decision_function(self, X: Any, *, condition: Any = None) -> Doubles:
+        """Return `score_samples` less `offset_`, `(rows,)`: negative for alarms."""
+        found: Doubles = self.score_samples(X, condition=condition) - self.offset_
+        return found
+
+    def predict(self, X: Any, *, condition: Any = None) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return -1 for alarms and 1 for other rows, `(rows,)`."""
+        return np.where(self.decision_function(X, condition=condition) < 0, -1, 1)
+
+    def p_values(self, X: Any, *, condition: Any = None) -> Doubles:
+        """Return conformal p-values, `(rows,)`: for a new normal row p <= a has a probability of at most a."""
+        return p_values(self.calibration_, self._strangeness(X, condition))
+
+    def alarms(self, X: Any, *, fdr: float | None = None, condition: Any = None) -> Bits:
+        """Return which rows are alarms, `(rows,)`.
+
+        Args:
+            X: rows, as in `fit`.
+            fdr: None for the threshold; else the share of false alarms among the alarms of this very batch, which
+                Benjamini and Hochberg's procedure keeps on average for independent rows.
+            condition: as in `fit`.
+        """
+        strangeness = self._strangeness(X, condition)
+        if fdr is None:
+            return strangeness > self.threshold_.value
+        return false_discoveries(p_values(self.calibration_, strangeness), fdr)
+
+    def drift(self, X: Any, *, condition: Any = None) -> Drift:
+        """Return whether rows are still like those that were learned, on which the promise depends.
+
+        Args:
+            X: rows, as in `fit`; some hundreds at least.
+            condition: as in `fit`.
+        """
+        reading = self.reading(X, condition)
+        batches = list(reading.batches())
+        stability = self.reference_.stability(batches, reading.schema) if self.reference_ is not None else {}
+        strangeness = np.concatenate([self.ensemble_.strangeness(batch) for batch in batches])
+        return compare(self.calibration_, strangeness, stability)
+
+    def explain(self, X: Any, *, rows: Sequence[int] | None = None, condition: Any = None) -> Explanation:
+        """Return why rows are strange: the parts of each with the value seen, the value expected, and a share.
+
+        Of a table and of vectors the parts are columns, of images pixels, of series steps and channels; the shares of a
+        row are not negative and sum to 1. `isthmus.applications.anomaly.attribution.shares_of` says how they are found.
+
+        Args:
+            X: rows, as in `fit`.
+            rows: numbers of the rows to explain, such as those of the alarms; None for all.
+            condition: as in `fit`, for all rows of X.
+
+        Returns:
+            A sequence of one `Reason` for each row, with `to_frame` and `sentences`.
+
+        Raises:
+            DataError: for rows unlike the training rows, and numbers of rows that are not there.
+
+        Example:
+            >>> import numpy as np
+            >>> from isthmus import AnomalyDetector
+            >>> rows = np.random.default_rng(0).normal(size=(400, 4))
+            >>> rows[:, 3] = rows[:, 0] + rows[:, 1]
+            >>> detector = AnomalyDetector("denoising", alpha=0.05, random_state=0).fit(rows)
+            >>> reason = detector.explain([[0, 0, 0, 0], [2, 2, 9, 4]])[1]
+            >>> reason.alarm, reason.parts[0].place
+            (True, 'column 2')
+        """
+        return reasons_for(
+            self.reading(X, condition), self.ensemble_, self.usual_, self.calibration_, self.threshold_, rows
+        )
+
+    def pixel_scores(self, X: Any, *, kind: str = "structure", condition: Any = None) -> Doubles:
+        """Return how strange each pixel of images is, `(rows, height, width)`.
+
+        See `isthmus.applications.anomaly.images.heatmap`.
+
+        Args:
+            X: rows, as in `fit`.
+            kind: "structure" for 1 - SSIM around the pixel, "squared" for its squared error.
+            condition: as in `fit`.
+
+        Raises:
+            RecipeError: for rows that are no images.
+            DataError: for rows unlike the training rows.
+        """
+        batches = self.reading(X, condition).batches()
+        return np.concatenate([heat_maps(self.ensemble_.members, batch, kind) for batch in batches])
+
+    def reading(self, X: Any, condition: Any = None) -> Reading:
+        """Return rows that are like the training rows, ready to be encoded."""
+        self._check_fitted()
+        return self.members_[0].reading(X, condition)
+
+    def _strange(self, reading: Reading) -> Iterator[Doubles]:
+        for batch in reading.batches():
+            yield self.ensemble_.strangeness(batch)
+
+    def _strangeness(self, X: Any, condition: Any = None) -> Doubles:
+        return np.concatenate(list(self._strange(self.reading(X, condition))))
+
+    # ---- on disk -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the detector's folder, whole or not at all; see `isthmus.applications.folder`.
+
+        Raises:
+            ArtifactError: if `path` exists and `overwrite` is false, or holds something else.
+        """
+        self._check_fitted()
+        parts, arrays = self.ensemble_.state()
+        told = {name: getattr(self, name) for name in _SETTINGS}
+        settings: dict[str, Any] = {
+            "settings": {**told, "scores": list(self.ensemble_.kinds)},
+            "threshold": self.threshold_.to_dict(),
+            "parts": parts,
+        }
+        arrays["calibration"] = self.calibration_
+        arrays |= self.usual_.state()
+        if self.reference_ is not None:
+            arrays |= self.reference_.state()
+        schema = self.members_[0].schema_
+        sentences = (f"Rows: {schema.describe()}.", f"Threshold: {self.threshold_.describe()}.")
+        text = folder.card("An isthmus anomaly detector", sentences, settings["settings"])
+        return folder.save(folder.Stored(KIND, settings, arrays, self.members_, text), path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Return the detector that `save` wrote, with the same scores to the bit; `isthmus.load` does so, too.
+
+        Raises:
+            ArtifactError: if it is missing, damaged, incomplete or newer, or something else.
+        """
+        return folder.restore(path, KIND, cls._restored)
+
+    @classmethod
+    def _restored(cls, stored: folder.Stored) -> Self:
+        told = {name: stored.settings["settings"][name] for name in _SETTINGS}
+        recipes = [member.recipe_ for member in stored.members]
+        detector = cls(recipes, members=1, **{**told, "scores": tuple(told["scores"])})
+        detector._checked()
+        detector.members_ = stored.members
+        arrays = stored.arrays
+        detector.calibration_ = stored_calibration(arrays["calibration"])
+        threshold = Threshold.from_dict(stored.settings["threshold"])
+        detector.threshold_ = check_threshold(threshold, detector.calibration_)
+        inferences = [member.inference() for member in stored.members]
+        detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
+        schema = stored.members[0].schema_
+        detector.usual_ = Usual.restore(arrays, owners(schema))
+        detector.reference_ = Reference.restore(arrays, int(np.prod(schema.row)))
+        detector._describe()
+        return detector
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "threshold_"):
+            raise NotFittedError("this AnomalyDetector is not fitted yet; try detector.fit(X), or isthmus.load(path)")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "threshold_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
+        return tags

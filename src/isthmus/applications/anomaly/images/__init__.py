@@ -1,0 +1,1 @@
+"""Anomaly detection in images: heat maps and tiles."""

@@ -1,0 +1,304 @@
+"""The page of alarms: how many there are, the strangeness of all rows, the reasons of the strangest, in one file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.applications.anomaly import explanation_plots
+from isthmus.applications.anomaly.explanation import Explanation, Reason
+from isthmus.applications.anomaly.explanation_output import where
+from isthmus.applications.anomaly.messages import pair, percent
+from isthmus.applications.anomaly.results import Found, kinds_in
+from isthmus.applications.anomaly.thresholds import Bits, Doubles
+from isthmus.atomic import write_whole
+from isthmus.errors import DataError
+from isthmus.errors import explain as expected_got
+from isthmus.metrics.detection import (
+    auroc,
+    average_precision,
+    beta_binomial_interval,
+    binomial_interval,
+    false_alarm_rate,
+    precision_at_k,
+)
+from isthmus.report import plots
+from isthmus.report.page import environment, making
+
+# Alarms that are shown, of rows with pictures, and the parts of each.
+_ROWS, _PICTURES, _PARTS = 40, 16, 5
+_MOST_PIXELS = 96
+# Labels that mean a normal row, if nothing is said.
+_NORMAL = ("0", "0.0", "normal", "false", "no", "good", "benign", "inlier")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One alarm of the page.
+
+    Attributes:
+        row: its number.
+        label: what is known of it; empty for nothing.
+        strangeness: for people.
+        p_value: for people.
+        sentence: why.
+        parts: name, seen, expected, share in percent, and the share itself.
+        picture: a data URI; empty for a table.
+    """
+
+    row: int
+    label: str
+    strangeness: str
+    p_value: str
+    sentence: str
+    parts: tuple[tuple[str, str, str, str, float], ...]
+    picture: str
+
+
+def write_alarms(found: Found, path: str | Path, *, name: str, normal: str | None = None, command: str = "") -> Path:
+    """Write one self-contained HTML page about a detector's alarms; a file that is there is replaced.
+
+    Args:
+        found: rows and what the detector makes of them.
+        path: of the page.
+        name: what the page calls the detector.
+        normal: the label of normal rows; None for any of 0, normal, false, no, good, benign, inlier.
+        command: how the page can be made again.
+
+    Raises:
+        DataError: for labels of which none, or all, are that of normal rows.
+    """
+    truth = None if found.labels is None else anomalies(found.labels, normal)
+    detector = found.detector
+    schema = detector.members_[0].schema_
+    content = {
+        "name": name,
+        "schema": schema.describe(),
+        "kinds": kinds_in(detector),
+        "members": len(detector.members_),
+        "rows": len(found.strangeness),
+        "count": found.count,
+        "share": percent(found.count / len(found.strangeness)),
+        "promise": found.promise(),
+        "threshold": detector.threshold_,
+        "finite": math.isfinite(detector.threshold_.value),
+        "fdr": found.fdr,
+        "calibration": len(detector.calibration_),
+        "histogram": histogram(detector.calibration_, found.strangeness, detector.threshold_.value),
+        "drift": drift(found),
+        "alarms": alarms(found),
+        "part": "" if found.explanation is None else found.explanation.part,
+        "judged": None if truth is None else judged(found, truth),
+        "making": making([("command", command), ("rows", f"{len(found.strangeness):,}")]),
+    }
+    page = environment().get_template("detection.html.j2").render(**content)
+    path = Path(path)
+    write_whole(path, page.encode())
+    return path
+
+
+def drift(found: Found) -> dict[str, Any] | None:
+    """Return whether the rows are like the training rows; None for too few to tell."""
+    if len(found.strangeness) < 50:
+        return None
+    told = found.detector.drift(found.source, condition=found.condition)
+    return {"found": told.found, "sentence": told.sentence[0].upper() + told.sentence[1:]}
+
+
+def alarms(found: Found) -> list[Line]:
+    """Return the strangest alarms."""
+    if found.explanation is None:
+        return []
+    labels = None if found.labels is None else np.asarray(found.labels)
+    explanation = found.explanation
+    most = _ROWS if explanation.part in ("column", "token") else _PICTURES
+    lines = []
+    for reason in found.reasons(most):
+        place = int(np.searchsorted(explanation.rows, reason.row))
+        lines.append(
+            Line(
+                reason.row,
+                "" if labels is None else str(labels[reason.row]),
+                f"{reason.strangeness:.3g}",
+                f"{reason.p_value:.2g}",
+                _why(reason),
+                _parts(explanation, reason) if explanation.part == "column" else (),
+                _picture(explanation, place),
+            )
+        )
+    return lines
+
+
+def _why(reason: Reason) -> str:
+    """Return the sentence without the number of the row, which stands beside it."""
+    said = reason.sentence.partition(": ")[2] or reason.sentence
+    return said[0].upper() + said[1:]
+
+
+def _parts(explanation: Explanation, reason: Reason) -> tuple[tuple[str, str, str, str, float], ...]:
+    shown = [part for place, part in enumerate(reason.parts[:_PARTS]) if not place or part.share >= 0.01]
+    return tuple(
+        (where(explanation, part), *pair(part.seen, part.expected), percent(part.share), part.share) for part in shown
+    )
+
+
+def _picture(explanation: Explanation, place: int) -> str:
+    if explanation.part == "pixel":
+        images = np.stack(explanation_plots.image_and_heat(explanation, place))
+        step = -(-max(images.shape[1:3]) // _MOST_PIXELS)
+        # Enlarged, so that what lies between them stays narrow.
+        times = max(1, _MOST_PIXELS // max(images.shape[1:3]))
+        return plots.mosaic(images[:, ::step, ::step].repeat(times, 1).repeat(times, 2), 3)
+    return plots.as_svg(explanation_plots.series(explanation, place)) if explanation.part == "step" else ""
+
+
+# ---- charts --------------------------------------------------------------------------------------------------------
+
+
+def histogram(calibration: Doubles, strangeness: Doubles, threshold: float) -> str:
+    """Return how strange the rows are beside those that were held out, as shares on a log scale, with the threshold."""
+    figure, axes = plots.chart(width=7.6, height=3.2)
+    both = np.concatenate([calibration, strangeness])
+    both = both[np.isfinite(both)]
+    # A few rows may be so far out that all others would share one bar.
+    low, high = float(both.min()), float(min(both.max(), 3.0 * np.quantile(both, 0.99) - 2.0 * np.median(both)))
+    high = max(high, threshold * 1.1 if math.isfinite(threshold) else high, low + 1e-9)
+    edges = np.linspace(low, high, 61)
+    for name, values, colour in (
+        (f"{len(calibration):,} normal rows, held out", calibration, plots.BLUE),
+        (f"{len(strangeness):,} rows of this page", strangeness, plots.ORANGE),
+    ):
+        kept = np.clip(values, low, high)
+        axes.hist(
+            kept,
+            bins=edges.tolist(),
+            weights=np.full(len(kept), 100.0 / len(kept)),
+            color=colour,
+            alpha=0.55,
+            label=name,
+        )
+    plots.logarithmic(axes, "y")
+    axes.set_ylim(bottom=60.0 / max(len(calibration), len(strangeness)))
+    if math.isfinite(threshold):
+        axes.axvline(threshold, color=plots.INK, linewidth=1.6, linestyle="--", label="threshold")
+    axes.set_xlabel("strangeness" + (" (the last bar holds all beyond)" if high < both.max() else ""))
+    axes.set_ylabel("% of the rows")
+    plots.legend_above(axes)
+    return plots.as_svg(figure)
+
+
+def curve(x: Doubles, y: Doubles, point: tuple[float, float], names: tuple[str, str], chance: tuple[Any, Any]) -> str:
+    """Return a curve from (0, 0) to (1, 1) or so, with the threshold's point and the line of chance."""
+    figure, axes = plots.chart(width=4.4, height=3.4)
+    axes.plot(*chance, color=plots.INK, linewidth=1, linestyle=":", label="chance")
+    axes.plot(x, y, color=plots.BLUE, linewidth=1.8, label="detector", drawstyle="steps-post")
+    axes.plot(*point, color=plots.ORANGE, marker="o", linestyle="", label="these alarms")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.04)
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    plots.legend_above(axes)
+    return plots.as_svg(figure)
+
+
+# ---- with labels ---------------------------------------------------------------------------------------------------
+
+
+def anomalies(labels: Any, normal: str | None) -> Bits:
+    """Return which rows are anomalies by their labels.
+
+    Raises:
+        DataError: if none or all of them are.
+    """
+    texts = np.array([str(label) for label in np.asarray(labels).tolist()])
+    known = (normal,) if normal is not None else _NORMAL
+    found: Bits = ~np.isin(texts if normal is not None else np.char.lower(texts), known)
+    if found.all() or not found.any():
+        seen = ", ".join(map(repr, np.unique(texts)[:6].tolist()))
+        expected = f"labels of which some are that of normal rows ({' or '.join(map(repr, known))}) and some are not"
+        raise DataError("--labels: " + expected_got(expected, seen, "--normal LABEL"))
+    return found
+
+
+def judged(found: Found, truth: Bits) -> dict[str, Any]:
+    """Return how good the alarms are."""
+    strangeness, raised = found.strangeness, found.alarms
+    normal = int((~truth).sum())
+    false = int(raised[~truth].sum())
+    caught = int(raised[truth].sum())
+    lines = [
+        ("Anomalies among the rows", f"{int(truth.sum()):,} of {len(truth):,}", ""),
+        ("Caught", f"{caught:,} ({percent(caught / int(truth.sum()))})", "anomalies that are alarms"),
+        (
+            "False alarms",
+            f"{false:,} of {normal:,} ({percent(false_alarm_rate(truth, raised))})",
+            _kept(found, false, normal),
+        ),
+        ("Precision", percent(caught / found.count) if found.count else "–", "alarms that are anomalies"),
+        (
+            "AUROC",
+            f"{auroc(truth, strangeness):.4f}",
+            "how often an anomaly is stranger than a normal row",
+        ),
+        ("Average precision", f"{average_precision(truth, strangeness):.4f}", f"{truth.mean():.3g} by chance"),
+        (
+            f"Precision of the {int(truth.sum()):,} strangest",
+            percent(precision_at_k(truth, strangeness)),
+            "as many as there are anomalies",
+        ),
+    ]
+    order = np.argsort(-strangeness, kind="stable")
+    hits = np.cumsum(truth[order])
+    # Rows that tie are above a threshold together.
+    last = np.flatnonzero(np.append(np.diff(strangeness[order]) != 0, True))
+    last = last[np.unique(np.linspace(0, len(last) - 1, 600).astype(int))]
+    recall = hits[last] / hits[-1]
+    alarm_rate = (last + 1 - hits[last]) / normal
+    precision = hits[last] / (last + 1)
+    point = (false / normal, caught / int(truth.sum()))
+    roc = curve(
+        np.concatenate([[0.0], alarm_rate]),
+        np.concatenate([[0.0], recall]),
+        point,
+        ("share of normal rows above", "share of anomalies above"),
+        ([0, 1], [0, 1]),
+    )
+    share = float(truth.mean())
+    recalled = curve(
+        recall,
+        precision,
+        (point[1], caught / found.count if found.count else 1.0),
+        ("share of anomalies above", "anomalies among those above"),
+        ([0, 1], [share, share]),
+    )
+    return {"lines": lines, "roc": roc, "precision": recalled, "kinds": _by_label(found, truth)}
+
+
+def _kept(found: Found, false: int, normal: int) -> str:
+    """Return whether the promise was kept."""
+    threshold = found.detector.threshold_
+    if found.fdr is not None or threshold.kind not in ("conformal", "pot", "quantile"):
+        return "normal rows that are alarms"
+    if threshold.kind == "conformal":
+        low, high = beta_binomial_interval(normal, threshold.level, threshold.rows)
+    else:
+        low, high = binomial_interval(normal, threshold.level)
+    said = "as promised" if low <= false <= high else "more than promised" if false > high else "fewer than promised"
+    between = f"between {low:,} and {high:,} in 99 of 100 cases"
+    return f"{said}: at {percent(threshold.level)} {between}, if rows are independent"
+
+
+def _by_label(found: Found, truth: Bits) -> list[tuple[str, str, str]]:
+    """Return each label of anomalies, how many rows have it, and how many of these were caught."""
+    texts = np.array([str(label) for label in np.asarray(found.labels).tolist()])
+    names, counts = np.unique(texts[truth], return_counts=True)
+    if len(names) < 2:
+        return []
+    order: Sequence[int] = np.argsort(-counts, kind="stable")[:40].tolist()
+    rows = [(str(names[place]), texts == names[place]) for place in order]
+    return [(name, f"{int(which.sum()):,}", percent(float(found.alarms[which].mean()))) for name, which in rows]

@@ -1,0 +1,1 @@
+"""Anomaly detection in series: scores of time steps and intervals."""

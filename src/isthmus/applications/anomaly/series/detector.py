@@ -1,0 +1,406 @@
+"""`SeriesDetector`: steps of series unlike those that were learned, with reasons, in a batch or as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.exceptions import NotFittedError
+
+from isthmus.applications import folder
+from isthmus.applications.anomaly.series.data import (
+    as_steps,
+    by_row,
+    default_recipe,
+    divided,
+    open_series,
+    rewindowed,
+    stride_of,
+)
+from isthmus.applications.anomaly.series.intervals import Alarm, causes_at, ranges_of
+from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
+from isthmus.applications.anomaly.thresholds import (
+    KINDS,
+    Threshold,
+    check_level,
+    check_threshold,
+    find_threshold,
+    p_values,
+    stored_calibration,
+    warn_of_few,
+)
+from isthmus.data.encoded import Reading
+from isthmus.data.series.series import Series
+from isthmus.data.series.windows import SeriesWindows, to_long
+from isthmus.data.spec import RowsSpec
+from isthmus.errors import DataError, RecipeError, check_choice, check_integer, explain
+from isthmus.estimator.autoencoder import Autoencoder, as_recipe
+from isthmus.estimator.joint import fit_together
+from isthmus.estimator.methods import seed_of
+from isthmus.recipe import Recipe
+from isthmus.seeds import derive
+
+# The name in a folder's manifest, and the parameters in its settings.
+KIND = "series_detector"
+_SETTINGS = ("rows", "threshold", "alpha", "calibration", "calibration_fraction")
+# Steps that a stream takes at a time.
+_AT_A_TIME = 1024
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class SeriesDetector(OutlierMixin, BaseEstimator):
+    """Find steps of series that are unlike those of the training series, which should be normal.
+
+    Autoencoders learn windows. A window's strangeness is the mean over channels of ``(e / q)^(1/4)``, e being the
+    channel's squared error and q the usual one on training windows
+    (`isthmus.applications.anomaly.series.window_scores`). A step's strangeness is the mean over all windows that hold
+    it, which look at what comes before and after it. With ``causal=True`` it is that of the one window that ends with
+    the step: nothing later counts, and `update` gives the same number to the bit
+    while a series comes in. Before a window is full there is none.
+
+    A threshold for each kind of score is found from calibration steps. With ``calibration="end"`` they are the end of
+    each training series, which is set aside as a whole, since windows overlap, before anything is fitted. With
+    "halves" two further detectors learn a half of each series and judge the other one, and all of it calibrates the
+    detector that has learned the whole: three times the work, for series that are short or whose end is not like the
+    rest. Steps of a series are not exchangeable: neighbours have nearly the same score, and what is normal drifts. So
+    neither keeps the promise of a conformal threshold that independent rows have; each keeps it as far as the
+    calibration steps show all that is normal. Compare the rate with normal steps of your own.
+
+    Args:
+        rows: the length of a window and how series are read, as in `isthmus.read`:
+            "series:64,series=name,time=timestamp". Its stride, by default chosen such that there are about 6,000
+            training windows, is that of training; scores always come from a window at every step.
+        recipe: of the autoencoder: a `Recipe`, a preset's name, the path of a JSON file; "auto" for a fully connected
+            one with squared error on standardised channels.
+        members: autoencoders that differ by their seed, and whose scores are averaged.
+        threshold: "conformal", "pot" (a generalised Pareto tail fitted to the calibration steps, for an alpha beyond
+            their reach), "quantile" or "contamination"; see `isthmus.applications.anomaly.thresholds.find_threshold`.
+        alpha: the rate of false alarms, per step.
+        calibration: "end" or "halves".
+        calibration_fraction: share of each training series, at its end, that calibrates; of no account for halves.
+        random_state: seed of everything.
+        verbose: whether training shows its progress.
+
+    Attributes:
+        members_: the fitted autoencoders.
+        score_: the fitted `WindowScore`.
+        calibration_: strangeness of the calibration steps, in rising order, and `causal_calibration_`.
+        threshold_: the `Threshold` on it, and `causal_threshold_`.
+        offset_: minus the threshold's value; a step is an alarm if ``score_samples(X) < offset_``.
+
+    Example:
+        >>> import numpy as np
+        >>> from isthmus import SeriesDetector
+        >>> wave = np.sin(np.arange(1200) / 5) + np.random.default_rng(0).normal(0, 0.05, 1200)
+        >>> detector = SeriesDetector("series:16", random_state=0).fit(wave[:1000])
+        >>> later = wave[1000:].copy()
+        >>> later[100:110] = 0.0
+        >>> alarms = np.flatnonzero(detector.predict(later) < 0)
+        >>> bool(alarms.min() > 80), bool(alarms.max() < 130)
+        (True, True)
+        >>> np.array_equal(detector.update(later), detector.score_samples(later, causal=True), equal_nan=True)
+        True
+    """
+
+    members_: list[Autoencoder]
+    score_: WindowScore
+    calibration_: Doubles
+    causal_calibration_: Doubles
+    threshold_: Threshold
+    causal_threshold_: Threshold
+    _recent: Doubles
+    _stream: Reading
+
+    def __init__(
+        self,
+        rows: str = "series:64",
+        *,
+        recipe: Recipe | str | Path = "auto",
+        members: int = 1,
+        threshold: str = "conformal",
+        alpha: float = 0.01,
+        calibration: str = "end",
+        calibration_fraction: float = 0.2,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.rows = rows
+        self.recipe = recipe
+        self.members = members
+        self.threshold = threshold
+        self.alpha = alpha
+        self.calibration = calibration
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---- training ----------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn normal series, and find the thresholds.
+
+        Args:
+            X: one series as an array `(steps,)` or `(steps, channels)`; several in a long frame, table or file with
+                ``rows="series:64,series=name,time=timestamp"``, or in a folder with a file for each. NaN is a missing
+                value.
+            y: ignored; it is there for scikit-learn.
+
+        Raises:
+            RecipeError: for settings out of range.
+            DataError: for data that cannot be used, and series too short to learn from and to calibrate on.
+        """
+        spec = self._checked()
+        whole = open_series(X, spec)
+        if self.calibration == "end":
+            learned, held = divided(whole.series, whole.length, self.calibration_fraction)
+            self.members_, self.score_ = self._learned(whole, learned, spec)
+            judged = [(self.score_, rewindowed(whole, held, 1))]
+        else:
+            first, second = divided(whole.series, whole.length, 0.5)
+            judged = [
+                (self._learned(whole, learned, spec)[1], rewindowed(whole, held, 1))
+                for learned, held in ((first, second), (second, first))
+            ]
+            self.members_, self.score_ = self._learned(whole, whole.series, spec)
+        self._describe()
+        self._calibrate(judged)
+        return self
+
+    def _learned(
+        self, whole: SeriesWindows, series: Sequence[Series], spec: RowsSpec
+    ) -> tuple[list[Autoencoder], WindowScore]:
+        """Return members that have learned some series, and their score."""
+        seed = 0 if self.random_state is None else seed_of(self.random_state)
+        training = rewindowed(whole, series, spec.whole("stride") or stride_of(series, whole.length))
+        recipe = default_recipe(training) if isinstance(self.recipe, str) and self.recipe == "auto" else None
+        recipe = (recipe or as_recipe(self.recipe)).replace({"missing": "mask"})
+        recipes = [recipe.replace({"training.seed": derive(seed, "member", place)}) for place in range(self.members)]
+        members = fit_together(recipes, training, verbose=self.verbose)
+        return members, WindowScore.fit([member.inference() for member in members], training)
+
+    def _checked(self) -> RowsSpec:
+        spec = RowsSpec.parse(self.rows)
+        if spec.kind != "series" or len(spec.sizes) != 1 or spec.sizes[0] < 2:
+            expected = "rows that are windows of two steps or more"
+            raise RecipeError("rows: " + explain(expected, repr(self.rows), "series:64"))
+        check_integer("members", self.members, 1)
+        check_choice("threshold", self.threshold, list(KINDS))
+        check_level("alpha", self.alpha)
+        check_choice("calibration", self.calibration, ["end", "halves"])
+        check_level("calibration_fraction", self.calibration_fraction)
+        return spec
+
+    def _describe(self) -> None:
+        """Set what scikit-learn asks a fitted detector for, and begin a new stream."""
+        self.n_features_in_ = int(self.members_[0].schema_.shape[1])
+        self.restart()
+
+    def _calibrate(self, judged: Sequence[tuple[WindowScore, SeriesWindows]]) -> None:
+        """Find the thresholds from the strangeness of steps to members that have not learned them."""
+        for causal in (False, True):
+            found = np.concatenate([one for score, windows in judged for one in score.steps(windows, causal=causal)])
+            calibration = np.sort(found[~np.isnan(found)])
+            threshold = find_threshold(calibration, self.threshold, self.alpha)
+            if causal:
+                self.causal_calibration_, self.causal_threshold_ = calibration, threshold
+            else:
+                self.calibration_, self.threshold_ = calibration, threshold
+        # Causal calibration has the fewer steps.
+        warn_of_few(self.causal_threshold_, "a larger alpha, calibration='halves', longer series, or threshold='pot'")
+
+    # ---- use ---------------------------------------------------------------------------------------------------
+
+    @property
+    def offset_(self) -> float:
+        """Minus the threshold on strangeness, which `decision_function` subtracts."""
+        self._check_fitted()
+        return -self.threshold_.value
+
+    def score_samples(self, X: Any, *, causal: bool = False) -> Doubles:
+        """Return how normal each step is, float64: minus its strangeness, at most 0; about -1 is typical.
+
+        Args:
+            X: series, as in `fit`.
+            causal: whether a step is judged by the window that ends with it alone, and not by all that hold it.
+
+        Returns:
+            For an array `(steps,)`; for a table one number for each of its rows, in their order; for files one series
+            after the other. NaN, which is never an alarm, for steps of which no window has observed anything, and with
+            `causal` for the steps before the first window is full.
+
+        Raises:
+            DataError: for series unlike the training series.
+        """
+        windows = self._opened(X)
+        return -by_row(self.score_.steps(windows, causal=causal), windows)
+
+    def decision_function(self, X: Any, *, causal: bool = False) -> Doubles:
+        """Return `score_samples` less the threshold's: negative for alarms."""
+        found: Doubles = self.score_samples(X, causal=causal) + self._threshold(causal).value
+        return found
+
+    def predict(self, X: Any, *, causal: bool = False) -> Integers:
+        """Return -1 for alarms and 1 for other steps, as many as `score_samples` has."""
+        return np.where(self.decision_function(X, causal=causal) < 0, -1, 1)
+
+    def p_values(self, X: Any, *, causal: bool = False) -> Doubles:
+        """Return conformal p-values, as many as `score_samples` has: the share of calibration steps as strange or more.
+
+        ``(1 + #{calibration >= s}) / (1 + n)``; NaN where the score is. They are about single steps: neighbouring ones
+        are nearly the same evidence, so many low values in a row say little more than one does.
+        """
+        windows = self._opened(X)
+        return self._p(by_row(self.score_.steps(windows, causal=causal), windows), causal)
+
+    def explain(self, X: Any, *, causal: bool = False, most: int = 3, gap: int = 0) -> list[Alarm]:
+        """Return the alarms as ranges of steps, in order, each with the channels that caused it.
+
+        Args:
+            X: series, as in `fit`.
+            causal: as in `score_samples`.
+            most: channels that are named for each alarm.
+            gap: so many quiet steps or fewer between alarms do not end a range.
+
+        `isthmus.applications.anomaly.series.intervals.as_table` makes a table of them, and `Alarm.describe` a sentence.
+        """
+        check_integer("most", most)
+        check_integer("gap", gap, 0)
+        windows = self._opened(X)
+        reading, value, found = self.score_.reading(windows), self._threshold(causal).value, []
+        for series, strangeness in zip(windows.series, self.score_.steps(windows, causal=causal), strict=True):
+            for first, last in ranges_of(strangeness > value, gap):
+                step = first + int(np.nanargmax(strangeness[first : last + 1]))
+                causes = causes_at(series, step, self.score_, reading, most, causal=causal)
+                times = None if series.times is None else (series.times[first], series.times[last])
+                highest = float(strangeness[step])
+                p = float(self._p(strangeness[step : step + 1], causal)[0])
+                found.append(Alarm(series.name, first, last, times, step, highest, p, causes))
+        return found
+
+    def detect(self, X: Any, *, causal: bool = False) -> pa.Table:
+        """Return a table of all steps: the columns of series and time, `strangeness`, `p_value` and `alarm`."""
+        windows = self._opened(X)
+        steps = self.score_.steps(windows, causal=causal)
+        table = to_long(steps, windows, "strangeness")
+        found = np.asarray(table["strangeness"].to_numpy(zero_copy_only=False), np.float64)
+        table = table.append_column("p_value", pa.array(self._p(found, causal), from_pandas=True))
+        return table.append_column("alarm", pa.array(found > self._threshold(causal).value))
+
+    # ---- streams -----------------------------------------------------------------------------------------------
+
+    def update(self, values: Any) -> Doubles:
+        """Take the next steps of one series as they come, and return their scores, `(steps,)`.
+
+        They are those of ``score_samples(..., causal=True)`` on the whole series, to the bit, however it is divided
+        over calls: a step's score is that of the window that ends with it, and never changes afterwards; NaN before the
+        first window is full. What is kept between calls are the last steps, one fewer than a window has. `restart`
+        begins another series.
+
+        Args:
+            values: `(steps, channels)`; `(steps,)` for one channel, `(channels,)` or a number for a single step.
+
+        Raises:
+            DataError: for another number of channels, and infinite values.
+        """
+        self._check_fitted()
+        given = as_steps(values, self.n_features_in_)
+        if not len(given):
+            return np.zeros(0)
+        new = Series("stream", given).values.astype(np.float64)
+        length = int(self.members_[0].schema_.shape[0])
+        known = np.concatenate([self._recent, new])
+        full = max(len(self._recent), length - 1)
+        scores = [np.full(min(len(known), full) - len(self._recent), np.nan)]
+        for first in range(full, len(known), _AT_A_TIME):
+            block = growing(known, first, min(first + _AT_A_TIME, len(known)), length)
+            scores.append(-self.score_.strangeness(self._stream.batch(block)))
+        self._recent = known[max(0, len(known) - length + 1) :]
+        return np.concatenate(scores)
+
+    def restart(self) -> Self:
+        """Forget the steps that `update` has taken: the next ones are the first of a series."""
+        self._check_fitted()
+        self._recent = np.zeros((0, self.n_features_in_))
+        one = Series("stream", np.zeros((1, self.n_features_in_)))
+        self._stream = self.score_.reading(SeriesWindows([one], int(self.members_[0].schema_.shape[0])))
+        return self
+
+    # ---- on disk -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the detector's folder, whole or not at all; see `isthmus.applications.folder`.
+
+        Raises:
+            ArtifactError: if `path` exists and `overwrite` is false, or holds something else.
+        """
+        self._check_fitted()
+        told = {name: getattr(self, name) for name in _SETTINGS}
+        thresholds = {"threshold": self.threshold_, "causal_threshold": self.causal_threshold_}
+        settings: dict[str, Any] = {"settings": told} | {name: one.to_dict() for name, one in thresholds.items()}
+        arrays = self.score_.state() | {"calibration": self.calibration_, "causal": self.causal_calibration_}
+        sentences = (f"Rows: {self.members_[0].schema_.describe()}.", f"Threshold: {self.threshold_.describe()}.")
+        text = folder.card("An isthmus detector of anomalies in series", sentences, told)
+        text = text.replace("alarms = detector.alarms(X)", "alarms = detector.explain(X)")
+        return folder.save(folder.Stored(KIND, settings, arrays, self.members_, text), path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Return the detector that `save` wrote, with the same scores to the bit; `isthmus.load` does so, too.
+
+        Raises:
+            ArtifactError: if it is missing, damaged, incomplete or newer, or something else.
+        """
+        return folder.restore(path, KIND, cls._restored)
+
+    @classmethod
+    def _restored(cls, stored: folder.Stored) -> Self:
+        told = {name: stored.settings["settings"][name] for name in _SETTINGS}
+        detector = cls(recipe=stored.members[0].recipe_, members=len(stored.members), **told)
+        length = stored.members[0].schema_.shape[0]
+        if not isinstance(detector.rows, str) or detector._checked().sizes[0] != length:
+            raise RecipeError("rows: " + explain(f"windows of {length} steps", repr(detector.rows), "another folder"))
+        detector.members_ = stored.members
+        detector.score_ = WindowScore.restore([member.inference() for member in stored.members], stored.arrays)
+        detector.calibration_, detector.causal_calibration_ = (
+            stored_calibration(stored.arrays[name]) for name in ("calibration", "causal")
+        )
+        thresholds = [Threshold.from_dict(stored.settings[name]) for name in ("threshold", "causal_threshold")]
+        calibrations = (detector.calibration_, detector.causal_calibration_)
+        detector.threshold_, detector.causal_threshold_ = (
+            check_threshold(*pair) for pair in zip(thresholds, calibrations, strict=True)
+        )
+        detector._describe()
+        return detector
+
+    # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _opened(self, X: Any) -> SeriesWindows:
+        """Return series that are like the training series, with a window at every step."""
+        self._check_fitted()
+        source = open_series(X, RowsSpec.parse(self.rows))
+        known = (self.members_[0].schema_.reading or {}).get("channels")
+        if known is not None and list(known) != list(source.channels):
+            got = f"{len(source.channels)}: {', '.join(source.channels[:10])}"
+            raise DataError(explain(f"the training series' channels {', '.join(known[:10])}", got, "the same columns"))
+        return rewindowed(source, source.series, 1)
+
+    def _threshold(self, causal: bool) -> Threshold:
+        self._check_fitted()
+        return self.causal_threshold_ if causal else self.threshold_
+
+    def _p(self, strangeness: Doubles, causal: bool) -> Doubles:
+        found = p_values(self.causal_calibration_ if causal else self.calibration_, strangeness)
+        found[np.isnan(strangeness)] = np.nan
+        return found
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "members_"):
+            raise NotFittedError("this SeriesDetector is not fitted yet; try detector.fit(X), or isthmus.load(path)")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "threshold_")

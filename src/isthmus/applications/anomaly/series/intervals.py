@@ -1,0 +1,173 @@
+"""Alarms of series as ranges of steps, each with the channels and steps that caused it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
+from isthmus.data.encoded import Reading
+from isthmus.data.series.series import Series
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What one channel has to do with an alarm.
+
+    Attributes:
+        channel: its name.
+        share: of the strangeness at the alarm's strangest step, in [0, 1].
+        step: where the channel is farthest from what was expected.
+        seen: its value there, in the units of the data.
+        expected: what the model expected there.
+    """
+
+    channel: str
+    share: float
+    step: int
+    seen: float
+    expected: float
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A range of steps that are alarms.
+
+    Attributes:
+        series: the name of the series.
+        first: its first step, counted from 0.
+        last: its last step.
+        times: the times of both, if there are any.
+        step: the strangest step.
+        strangeness: of that step.
+        p_value: its conformal p-value.
+        causes: channels, the one with the largest share first.
+    """
+
+    series: str
+    first: int
+    last: int
+    times: tuple[Any, Any] | None
+    step: int
+    strangeness: float
+    p_value: float
+    causes: tuple[Cause, ...]
+
+    def describe(self) -> str:
+        """Return the alarm in a sentence.
+
+        Example:
+            >>> cause = Cause("cpu", 0.7, 12, 0.9, 0.25)
+            >>> Alarm("web", 10, 14, None, 12, 1.5, 0.01, (cause,)).describe()
+            'web, steps 10 to 14 (p = 0.01): cpu (70 %) was 0.9 at step 12, where 0.25 was expected'
+        """
+        first, last = (self.first, self.last) if self.times is None else self.times
+        what = "steps" if self.times is None else "from"
+        why = "; ".join(
+            f"{one.channel} ({one.share:.0%}) was {one.seen:.4g} at step {one.step}, where {one.expected:.4g} was "
+            "expected"
+            for one in self.causes
+        ).replace("%)", " %)")
+        return f"{self.series}, {what} {first} to {last} (p = {self.p_value:.2g}): {why}"
+
+
+def ranges_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int]]:
+    """Return the first and last step of each range of alarms; so many quiet steps or fewer do not end one.
+
+    >>> ranges_of(np.array([1, 1, 0, 1, 0, 0, 1]), gap=1)
+    [(0, 3), (6, 6)]
+    """
+    places = np.flatnonzero(alarms)
+    if not len(places):
+        return []
+    cuts = np.flatnonzero(np.diff(places) > gap + 1)
+    firsts, lasts = places[np.append(0, cuts + 1)], places[np.append(cuts, len(places) - 1)]
+    return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def causes_at(
+    series: Series, step: int, score: WindowScore, reading: Reading, most: int, *, causal: bool
+) -> tuple[Cause, ...]:
+    """Return why a step is strange: the `most` channels that add most to it.
+
+    Shares are of the average over the windows that hold the step (of the one that ends with it, where `causal`), and
+    what was expected is their average, too.
+
+    Args:
+        series: which.
+        step: the step's number.
+        score: fitted.
+        reading: of the same model, whose encoding it takes.
+        most: how many channels are named.
+        causal: whether steps after it are left aside.
+    """
+    length, values = reading.schema.shape[0], series.values
+    if causal or len(values) <= length:
+        last = step if causal else len(values) - 1
+        places, block = np.array([max(0, last + 1 - length)]), growing(values, last, last + 1, length)
+    else:
+        places = np.arange(max(0, step - length + 1), min(step, len(values) - length) + 1)
+        block = np.stack([values[place : place + length] for place in places])
+    batch = reading.batch(block)
+    parts = np.nan_to_num(score.by_channel(batch)).mean(0)
+    expected = reading.encoding.inverse(score.expected(batch), "float64")
+    errors = np.square(batch.wanted.cpu().numpy().astype(np.float64) - score.expected(batch))
+    errors[np.isnan(block)] = np.nan
+    total = float(parts.sum()) or 1.0
+    found = []
+    for channel in np.argsort(-parts, kind="stable")[:most].tolist():
+        if np.isnan(errors[:, :, channel]).all():
+            continue
+        where, error, seen, wanted = _by_step(places, errors, block, expected, channel)
+        place = int(np.nanargmax(error))
+        share = float(parts[channel]) / total
+        cause = Cause(series.channels[channel], share, int(where[place]), float(seen[place]), float(wanted[place]))
+        found.append(cause)
+    return tuple(found)
+
+
+def _by_step(
+    places: np.ndarray[Any, Any], errors: Doubles, block: Any, expected: Any, channel: int
+) -> tuple[Any, Doubles, Doubles, Doubles]:
+    """Return the steps that windows hold, and the channel's mean error, value and mean expectation at each."""
+    length = errors.shape[1]
+    steps = (places[:, None] + np.arange(length)).ravel()
+    error = errors[:, :, channel].ravel()
+    kept = ~np.isnan(error)
+    where, place = np.unique(steps[kept], return_inverse=True)
+    counts = np.bincount(place)
+    means = [
+        np.bincount(place, np.asarray(one, np.float64)[:, :, channel].ravel()[kept]) / counts
+        for one in (errors, block, expected)
+    ]
+    return where, means[0], means[1], means[2]
+
+
+def as_table(alarms: list[Alarm]) -> pa.Table:
+    """Return alarms as a table with a row for each alarm and channel.
+
+    Example:
+        >>> alarm = Alarm("web", 10, 14, None, 12, 1.5, 0.01, (Cause("cpu", 0.7, 12, 0.9, 0.25),))
+        >>> as_table([alarm]).to_pylist()[0]["channel"]
+        'cpu'
+    """
+    rows = [
+        {
+            "series": alarm.series,
+            "first": alarm.first if alarm.times is None else alarm.times[0],
+            "last": alarm.last if alarm.times is None else alarm.times[1],
+            "strangeness": alarm.strangeness,
+            "p_value": alarm.p_value,
+            "channel": cause.channel,
+            "share": cause.share,
+            "step": cause.step,
+            "seen": cause.seen,
+            "expected": cause.expected,
+        }
+        for alarm in alarms
+        for cause in alarm.causes
+    ]
+    return pa.Table.from_pylist(rows)

@@ -1,0 +1,300 @@
+"""The command line. Nothing heavy is imported before a command runs: `isthmus --help` answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from isthmus.applications.anomaly.commands import detect
+from isthmus.applications.anomaly.commands import explain as explain_row
+from isthmus.cli.use import USES
+from isthmus.console.options import DATA, Asked, Column, Data, Drop, Json, Model, Overwrite, Rows, changes_of
+from isthmus.console.printing import print_json, print_metrics, print_recipes, recipe_facts, say, say_condition
+from isthmus.errors import DataError, IsthmusError, explain
+
+
+class _Commands(TyperGroup):
+    """The commands in the order of the help, groups of them where they belong and not first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = [name for name in self.commands if name != "detect"]
+        names.insert(names.index("explain"), "detect")
+        return names
+
+
+app = typer.Typer(
+    name="isthmus",
+    cls=_Commands,
+    help="Autoencoders for real data: train, encode, clean, score, sample, and look at what was learned.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")] = Path("isthmus-demo"),
+    overwrite: Overwrite = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see that it runs.")] = False,
+) -> None:
+    """Train an autoencoder and a VAE on real images that ship with isthmus, and write a page of pictures."""
+    from isthmus.cli.demo import run_demo
+
+    run_demo(out, overwrite=overwrite, seed=seed, quick=quick)
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to make.")],
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="A name that `isthmus recipes` lists, a JSON file, or auto.")
+    ] = "autoencoder",
+    goal: Annotated[str | None, typer.Option("--goal", help="What `--recipe auto` is to serve; see advise.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as code.latent_dim=16; repeatable."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set training.seed=...")] = None,
+    rows: Rows = None,
+    column: Column = None,
+    drop: Drop = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--condition",
+            "-c",
+            help="What the model is told beside the row: a file of labels or numbers, or a column of DATA; `folder` is "
+            "that of an image.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a recipe on DATA and write a model folder.
+
+    A run that is killed leaves a checkpoint beside the folder; the same command with --resume ends with the same
+    weights as if it had never stopped. Ctrl-C keeps the best model so far.
+    """
+    from isthmus.cli.advise import check_auto, choose_recipe
+    from isthmus.console.inputs import read_training
+    from isthmus.console.options import AUTO
+    from isthmus.console.outputs import check_parent
+    from isthmus.estimator.autoencoder import Autoencoder, as_recipe
+    from isthmus.estimator.model_folder import refuse_existing
+
+    changes = changes_of(settings, seed)
+    check_auto(recipe, goal, changes)
+    chosen = None if recipe == AUTO else as_recipe(recipe).replace(changes)
+    if not out.name:
+        raise DataError(f"--out {out}: " + explain("the name of a folder to make", f"{str(out)!r}", "--out model"))
+    checkpoint = out.with_name(out.name + ".checkpoint")
+    unfinished = _has_checkpoint(checkpoint)
+    if resume and not unfinished and (out / "manifest.json").exists():
+        say(f"{str(out)!r} is complete and there is no checkpoint beside it: nothing to resume")
+        return
+    if unfinished and not resume and not overwrite:
+        raise DataError(
+            f"a run to {str(out)!r} was stopped: try --resume to continue it, or --overwrite to start again"
+        )
+    refuse_existing(out, overwrite=overwrite or (resume and unfinished))
+    check_parent(out)
+    missing = chosen is not None and chosen.missing == "mask"
+    asked = Asked.of(rows, column, drop)
+    source, told = read_training(data, asked, condition, missing=missing)
+    if told is not None and not quiet:
+        say_condition(told)
+    if chosen is None:
+        advised, line = choose_recipe(source, str(goal))
+        chosen = advised.replace(changes)
+        say(line)
+    if unfinished and not resume:
+        _remove_checkpoint(checkpoint)
+    model = Autoencoder(chosen, verbose=not quiet)
+    model.fit(
+        source,
+        condition=told,
+        checkpoint=None if resume else checkpoint,
+        resume_from=checkpoint if resume else None,
+    )
+    interrupted = model.history_.stop_reason == "interrupted"
+    if interrupted and not model.history_.best_epoch:
+        say("interrupted before the first epoch was over: nothing is written")
+        raise typer.Exit(1)
+    model.save(out, overwrite=overwrite or resume)
+    if not interrupted:
+        _remove_checkpoint(checkpoint)
+    if as_json:
+        print_json({"out": str(out), **model.metrics_})
+    else:
+        print_metrics(model, f"model written to {out}")
+    if interrupted:
+        again = "--resume goes on" if _has_checkpoint(checkpoint) else "--overwrite starts again"
+        say(f"interrupted: {out} holds the best weights so far; the same command with {again}")
+    if interrupted or model.history_.stop_reason.startswith("stopped"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def advise(
+    data: Data,
+    goal: Annotated[
+        str | None, typer.Option("--goal", "-g", help="compress, detect, denoise, generate, features or visualise.")
+    ] = None,
+    rows: Rows = None,
+    column: Column = None,
+    drop: Drop = None,
+    as_json: Json = False,
+) -> None:
+    """Measure DATA and propose a recipe for a goal, with the reason for each setting. Nothing is trained."""
+    from isthmus.advice import advise as propose
+    from isthmus.advice.choose import check_goal
+    from isthmus.cli.advise import show, to_json
+    from isthmus.console.inputs import read_data
+
+    check_goal(goal)
+    asked = Asked.of(rows, column, drop)
+    advice = propose(read_data(data, asked), str(goal))
+    if as_json:
+        print_json(to_json(advice, data, asked))
+    else:
+        show(advice, data, asked)
+
+
+for use in USES:
+    app.command()(use)
+app.add_typer(detect)
+app.command("explain")(explain_row)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(metavar="MODEL|DATA", help=f"A model folder, or data. {DATA}")],
+    rows: Rows = None,
+    column: Column = None,
+    drop: Drop = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a model is and how well it was trained, or what the rows of DATA are, column by column."""
+    from isthmus.applications.folder import application_of
+    from isthmus.cli import inspect
+
+    if (Path(path) / "manifest.json").exists():
+        if rows or column or drop:
+            raise DataError(explain("no --rows, --column or --drop for a model", "some", "leaving them out"))
+        detector = application_of(path) is not None
+        (inspect.inspect_detector if detector else inspect.inspect_model)(Path(path), as_json=as_json)
+    else:
+        inspect.inspect_data(path, Asked.of(rows, column, drop), as_json=as_json)
+
+
+@app.command()
+def report(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", help="A file of one label for each row, or a column of DATA; images have their folders."
+        ),
+    ] = None,
+    drop: Drop = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write one page of pictures: reconstructions, the latent map, losses term by term, the worst rows."""
+    from isthmus.console.inputs import read_labelled
+    from isthmus.console.outputs import check_free
+    from isthmus.estimator.autoencoder import load
+    from isthmus.report.page import write_report
+
+    check_free(out, overwrite=overwrite)
+    fitted = load(model)
+    rows, classes = read_labelled(fitted, data, drop, labels)
+    write_report({model.name: fitted}, rows, out, labels=classes, command=shlex.join(["isthmus", *sys.argv[1:]]))
+    say(f"report written to {out}")
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one as JSON, to edit and pass to --recipe.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the named recipes and what they are for, or print one as JSON."""
+    from isthmus import presets
+
+    if name is not None:
+        print_json(presets.get(name).to_dict())
+        return
+    if as_json:
+        print_json(recipe_facts())
+    else:
+        print_recipes()
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    from isthmus.training.checkpoint import FILE
+
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"checkpoints would go to the folder {str(folder)!r}, which is a file; try another --out")
+    return (folder / FILE).exists()
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    from isthmus.training import CheckpointStore
+
+    CheckpointStore(folder, "").remove()
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as sentences, without the place in the source."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+        say(f"{'warning' if issubclass(category, RuntimeWarning | UserWarning) else category.__name__}: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+# What typer makes of Ctrl-C.
+_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line; exit with 0, 1 for a failed job, or 2 for bad usage or bad data."""
+    try:
+        with _plain_warnings():
+            app()
+    except IsthmusError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code != _INTERRUPTED:
+            raise
+        say("interrupted")
+        sys.exit(1)
+    except MemoryError:
+        say("error: the machine's memory does not hold this; try fewer rows or a smaller network")
+        sys.exit(1)
+    except OSError as error:
+        say(f"error: {error.strerror or error}{f': {error.filename!r}' if error.filename else ''}")
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""What commands share: their options, how they read DATA, what they write and print."""

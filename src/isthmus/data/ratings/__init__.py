@@ -1,0 +1,1 @@
+"""Ratings: sparse rows of users and items."""

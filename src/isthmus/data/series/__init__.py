@@ -1,0 +1,1 @@
+"""Series: measurements in time, cut into windows."""

@@ -1,0 +1,1 @@
+"""Tables: frames, Parquet and delimited files whose columns have kinds."""

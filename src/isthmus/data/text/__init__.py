@@ -1,0 +1,1 @@
+"""Text: lines of characters, words or SMILES tokens."""

@@ -1,1 +1,0 @@
-"""What detectors of anomalies share: kinds of score, thresholds with a promise, reasons, drift."""

@@ -1,0 +1,1 @@
+"""The estimator: `Autoencoder`, its methods, and the folder it is saved to."""

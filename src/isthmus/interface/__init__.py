@@ -1,1 +1,0 @@
-"""Interfaces: the command line and the report."""

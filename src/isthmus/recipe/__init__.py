@@ -1,0 +1,5 @@
+"""A recipe: the four parts and the settings of training as frozen dataclasses, and as JSON."""
+
+from isthmus.recipe.recipe import Recipe, Training
+
+__all__ = ["Recipe", "Training"]

@@ -1,0 +1,1 @@
+"""Pages about trained autoencoders: figures, pictures and tables as one HTML file."""
