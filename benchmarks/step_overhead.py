@@ -103,9 +103,9 @@ def terminal() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    reading, writing = pty.openpty()
-    reader = subprocess.Popen(["cat"], stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.close(reading)
+    encoded, writing = pty.openpty()
+    reader = subprocess.Popen(["cat"], stdin=encoded, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(encoded)
     termios.tcsetwinsize(writing, (40, 120))
     os.environ["TERM"] = "xterm-256color"  # where it says "dumb", no bar would be drawn
     os.dup2(writing, 1)

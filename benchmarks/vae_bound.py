@@ -149,7 +149,7 @@ def isthmus_bound(model: Any, x: Rows) -> float:
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectionResult:
     """What one training gave: the bound by the same code for all, seconds, and what the model itself says."""
 
     bound: float
@@ -157,23 +157,23 @@ class Found:
     own: float | None = None
 
 
-def train_and_evaluate(side: str, x: Rows, test: Rows, epochs: int, seed: int) -> Found:
+def train_and_evaluate(side: str, x: Rows, test: Rows, epochs: int, seed: int) -> DetectionResult:
     """Train one side and evaluate it."""
     clock = Clock()
     if side == "textbook":
         model = textbook(x, epochs, seed)
         seconds = clock.wall
-        found = Found(textbook_bound(model, test), seconds)
+        found = DetectionResult(textbook_bound(model, test), seconds)
     else:
         fitted = isthmus(x, epochs, seed)
         seconds = clock.wall
-        found = Found(isthmus_bound(fitted, test), seconds, float(fitted.score_samples(test).mean()))
+        found = DetectionResult(isthmus_bound(fitted, test), seconds, float(fitted.score_samples(test).mean()))
     own = "" if found.own is None else f" (score_samples: {found.own:.2f})"
     print(f"{side:8} seed {seed}: bound {found.bound:.2f} nats{own}, {found.seconds:.1f} s", flush=True)
     return found
 
 
-def report(found: dict[str, list[Found]], seeds: Sequence[int], epochs: int, command: str) -> str:
+def report(found: dict[str, list[DetectionResult]], seeds: Sequence[int], epochs: int, command: str) -> str:
     """Return the table, with the difference seed by seed where both sides ran."""
     base = found.get("textbook")
     rows = []
@@ -207,7 +207,7 @@ def main() -> None:
     one_thread()
     train_images, test_images = load_images(arguments.data, "mnist")
     x, test = scaled(train_images), scaled(test_images)
-    found: dict[str, list[Found]] = {side: [] for side in arguments.sides}
+    found: dict[str, list[DetectionResult]] = {side: [] for side in arguments.sides}
     for seed in arguments.seeds:
         for side in arguments.sides:
             found[side].append(train_and_evaluate(side, x, test, arguments.epochs, seed))

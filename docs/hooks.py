@@ -162,10 +162,8 @@ def settings_table() -> str:
     for kind, cls in TERMS.items():
         weight = (f"`objective.{kind}.weight`", "", "A number of at least 0, or a schedule.")
         sections.append(_part(cls, f"objective.{kind}", [weight]))
-    sections += [
-        "## Schedules of a weight\n\nHere for the term `rate`; any other term's kind may stand in its place.\n"
-    ]
-    sections += [_part(cls, "objective.rate.weight") for cls in SCHEDULES.values()]
+    sections += ["## Schedules of a weight\n\nHere for the term `kl`; any other term's kind may stand in its place.\n"]
+    sections += [_part(cls, "objective.kl.weight") for cls in SCHEDULES.values()]
     return "\n".join(sections)
 
 

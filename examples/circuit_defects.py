@@ -20,9 +20,9 @@ from sklearn.metrics import roc_auc_score
 
 from isthmus import AnomalyDetector
 from isthmus.applications.anomaly.images.heatmap import regions
-from isthmus.applications.anomaly.images.tiling import Patches
+from isthmus.applications.anomaly.images.tiling import Tiling
 
-PATCHES = Patches(32, 16)
+PATCHES = Tiling(32, 16)
 KINDS = ("", "open", "short", "mouse bite", "spur", "copper", "pin hole")
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     # Of other templates, one pixel in 200 is hotter.
     threshold = float(np.quantile([heat_of(board) for board in others[: 1 if options.quick else None]], 0.995))
     for number, heat in zip(chosen, heats, strict=True):
-        print(f"\nboard {number}: {len(boxes[boxes[:, 0] == number])} defects marked; the strangest regions:")
+        print(f"\nboard {number}: {len(boxes[boxes[:, 0] == number])} defects marked; the most anomalous regions:")
         for region in regions(heat, threshold, least=64)[:5]:
             print(f"* {region.describe()}; {marked(region, boxes[boxes[:, 0] == number])}")
     if options.out:

@@ -27,7 +27,7 @@ def main() -> None:
     """Fit on normal beats, and print how strange the others are, and why."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, help="a picture of the strangest beats")
+    parser.add_argument("--out", type=Path, help="a picture of the most anomalous beats")
     parser.add_argument("--quick", action="store_true", help="learn for a few seconds")
     options = parser.parse_args()
     path = options.data / "ecg5000.npz"
@@ -44,28 +44,28 @@ def main() -> None:
     print(f"learned {len(train)} normal beats in {time.perf_counter() - started:.0f} s")
     print(detector.threshold_.describe())
 
-    strangeness = -detector.score_samples(test)
-    alarms = strangeness > detector.threshold_.value
-    print(f"AUROC on {len(test):,} other beats: {roc_auc_score(truth, strangeness):.4f}")
+    anomaly_scores = -detector.score_samples(test)
+    alarms = anomaly_scores > detector.threshold_.value
+    print(f"AUROC on {len(test):,} other beats: {roc_auc_score(truth, anomaly_scores):.4f}")
     print(f"alarms: {alarms[truth].mean():.1%} of the abnormal beats, {alarms[~truth].mean():.1%} of the normal ones")
 
-    order = np.argsort(-strangeness)
+    order = np.argsort(-anomaly_scores)
     shown = order[np.linspace(0, truth.sum() - 1, 6).astype(int)]
     reasons = detector.explain(test, rows=shown.tolist())
-    print("\nfrom the strangest beat to one that is hardly strange:")
-    for place in np.argsort(-reasons.strangeness):
+    print("\nfrom the most anomalous beat to one that is hardly strange:")
+    for place in np.argsort(-reasons.anomaly_scores):
         share = reasons.shares[place]
         first, last = stretch(share)
         kind = "abnormal" if truth[reasons.rows[place]] else "normal"
         where = f"{share[first : last + 1].sum():.0%} of it in steps {first} to {last}"
-        print(f"* beat {reasons.rows[place]} ({kind}): strangeness {reasons.strangeness[place]:.2f}, {where}")
+        print(f"* beat {reasons.rows[place]} ({kind}): anomaly score {reasons.anomaly_scores[place]:.2f}, {where}")
     if options.out:
         draw(options.out, reasons, truth, detector.threshold_.value)
         print(f"\nthese beats, and what was expected of them: {options.out}")
 
 
 def stretch(share: np.ndarray) -> tuple[int, int]:
-    """Return the shortest run of steps that holds half of the strangeness."""
+    """Return the shortest run of steps that holds half of the anomaly score."""
     total = np.concatenate([[0.0], np.cumsum(share)])
     ends = np.searchsorted(total, total[:-1] + 0.5 * total[-1])
     found = [(end - start, start) for start, end in enumerate(ends) if end < len(total)]
@@ -77,7 +77,7 @@ def draw(path: Path, reasons: object, truth: np.ndarray, threshold: float) -> No
     """Write a picture of some beats, what was expected of each, and its unusual steps shaded."""
     figure = Figure(figsize=(9.0, 5.0), layout="constrained")
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
-    order = np.argsort(-reasons.strangeness)
+    order = np.argsort(-reasons.anomaly_scores)
     for axes, place in zip(grid.ravel(), order, strict=True):
         share = reasons.shares[place]
         axes.imshow(
@@ -91,7 +91,7 @@ def draw(path: Path, reasons: object, truth: np.ndarray, threshold: float) -> No
         )
         axes.plot(reasons.expected[place], color="#3b82f6", linewidth=1.2, label="expected")
         axes.plot(reasons.seen[place], color="#333333", linewidth=1.2, label="seen")
-        alarm = "alarm" if reasons.strangeness[place] > threshold else "no alarm"
+        alarm = "alarm" if reasons.anomaly_scores[place] > threshold else "no alarm"
         kind = "abnormal" if truth[reasons.rows[place]] else "normal"
         axes.set_title(f"beat {reasons.rows[place]}, {kind}: {alarm}", fontsize=9)
         axes.set_ylim(-6, 5)

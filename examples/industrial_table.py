@@ -30,7 +30,7 @@ ALPHA, FDR, SHOWN = 0.01, 0.1, 5
 
 
 def main() -> None:
-    """Fit, raise alarms, explain the strangest, and tell whether the machine is still the same."""
+    """Fit, raise alarms, explain the most anomalous, and tell whether the machine is still the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds adbench/")
     parser.add_argument("--quick", action="store_true", help="learn from 2,000 rows only")
@@ -43,17 +43,15 @@ def main() -> None:
     print(f"learned from {len(train):,} rows in {time.perf_counter() - start:.0f} s;", detector.threshold_.describe())
 
     rows = table(new)
-    strangeness = -detector.score_samples(rows)
-    alarms = strangeness > detector.threshold_.value
+    anomaly_scores = -detector.score_samples(rows)
+    alarms = anomaly_scores > detector.threshold_.value
     found = detector.alarms(rows, fdr=FDR)
-    print(
-        f"\n{len(new):,} new rows, {int(other.sum())} of them in another state; AUROC {auroc(other, strangeness):.4f}"
-    )
+    print(f"\n{len(new):,} new rows, {int(other.sum())} in another state; AUROC {auroc(other, anomaly_scores):.4f}")
     print(f"  at a false-alarm rate of {ALPHA:.0%}: {told(alarms, other)}")
     print(f"  at a false-discovery rate of {FDR:.0%}: {told(found, other)}")
 
-    print(f"\nThe {SHOWN} strangest rows, and why")
-    strangest = np.argsort(-strangeness, kind="stable")[:SHOWN]
+    print(f"\nThe {SHOWN} most anomalous rows, and why")
+    strangest = np.argsort(-anomaly_scores, kind="stable")[:SHOWN]
     for reason in detector.explain(rows, rows=strangest.tolist()):
         print(f"  {reason.sentence}")
 

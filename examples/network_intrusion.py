@@ -52,9 +52,9 @@ def main() -> None:
     print(f"learned from {len(normal):,} normal connections; {detector.threshold_.describe()}\n")
 
     attacks = _texts(test.labels)
-    strangeness = -detector.score_samples(test.rows)
-    alarms = strangeness > detector.threshold_.value
-    judge(attacks, strangeness, alarms)
+    anomaly_scores = -detector.score_samples(test.rows)
+    alarms = anomaly_scores > detector.threshold_.value
+    judge(attacks, anomaly_scores, alarms)
     for family in FAMILIES:
         rows = chosen(attacks, alarms, family, generator)
         print(f"\n{family}: {len(rows)} of its alarms")
@@ -66,10 +66,13 @@ def main() -> None:
         print(f"  {attack:16} {columns}")
 
 
-def judge(attacks: Array, strangeness: Array, alarms: Array) -> None:
-    """Print how many attacks of each family are alarms, and how well strangeness tells them from normal rows."""
+def judge(attacks: Array, anomaly_scores: Array, alarms: Array) -> None:
+    """Print how many attacks of each family are alarms, and how well anomaly score tells them from normal rows."""
     attacked = attacks != "normal"
-    print(f"AUROC {auroc(attacked, strangeness):.4f}, average precision {average_precision(attacked, strangeness):.4f}")
+    print(
+        f"AUROC {auroc(attacked, anomaly_scores):.4f}, "
+        f"average precision {average_precision(attacked, anomaly_scores):.4f}"
+    )
     print(f"false alarms among the {int((~attacked).sum()):,} normal rows {false_alarm_rate(attacked, alarms):.2%}")
     families = np.array([FAMILY_OF.get(attack, "") for attack in attacks.tolist()])
     for family in FAMILIES:
@@ -92,7 +95,7 @@ def chosen(attacks: Array, alarms: Array, family: str, generator: np.random.Gene
 
 
 def typical(detector: AnomalyDetector, rows: Any, attacks: Array, alarms: Array) -> dict[str, str]:
-    """Return the three columns that have most of the strangeness of each attack's alarms."""
+    """Return the three columns that have most of the anomaly score of each attack's alarms."""
     found = {}
     for attack in sorted(
         set(FAMILY_OF) & set(attacks.tolist()), key=lambda name: (list(FAMILIES).index(FAMILY_OF[name]), name)

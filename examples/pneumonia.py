@@ -26,7 +26,7 @@ def main() -> None:
     """Fit on normal images, and print how strange the others are, and where."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, help="a picture of the strangest images")
+    parser.add_argument("--out", type=Path, help="a picture of the most anomalous images")
     parser.add_argument("--quick", action="store_true", help="learn half of the images")
     options = parser.parse_args()
     path = options.data / "pneumoniamnist.npz"
@@ -42,13 +42,13 @@ def main() -> None:
     print(f"learned {len(healthy):,} healthy images in {time.perf_counter() - started:.0f} s")
     print(detector.threshold_.describe())
 
-    strangeness = -detector.score_samples(test)
-    print(f"AUROC on {len(test)} test images, {ill.sum()} with pneumonia: {roc_auc_score(ill, strangeness):.3f}")
-    alarms = strangeness > detector.threshold_.value
+    anomaly_scores = -detector.score_samples(test)
+    print(f"AUROC on {len(test)} test images, {ill.sum()} with pneumonia: {roc_auc_score(ill, anomaly_scores):.3f}")
+    alarms = anomaly_scores > detector.threshold_.value
     print(f"alarms: {alarms[ill].mean():.1%} with pneumonia, {alarms[~ill].mean():.1%} without")
     print(f"are they like the training images? {detector.drift(test[~ill]).sentence}")
 
-    strangest = np.argsort(-strangeness)[:6]
+    strangest = np.argsort(-anomaly_scores)[:6]
     heat = detector.pixel_scores(test[strangest])
     usual = float(np.quantile(detector.pixel_scores(healthy), 0.99))
     print("\nthe strangest, and their strangest region (of healthy images one pixel in 100 is as strange):")

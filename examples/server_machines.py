@@ -23,11 +23,11 @@ ALPHA, GAP = 0.001, 30
 
 
 def main() -> None:
-    """Fit on the training days, score the test days, and print the strangest alarms."""
+    """Fit on the training days, score the test days, and print the most anomalous alarms."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--machine", default="machine-2-1")
-    parser.add_argument("--alarms", type=int, default=8, help="how many are printed, the strangest ones")
+    parser.add_argument("--alarms", type=int, default=8, help="how many are printed, the most anomalous ones")
     parser.add_argument("--quick", action="store_true", help="learn a tenth of the training days")
     options = parser.parse_args()
     path = options.data / "smd_2machines.npz"
@@ -43,18 +43,18 @@ def main() -> None:
     detector = SeriesDetector("series:64", alpha=0.01 if options.quick else ALPHA, random_state=0).fit(train)
     print(f"learned {len(train):,} steps of {train.shape[1]} channels in {time.perf_counter() - started:.0f} s")
     share = f"{100 * detector.alpha:g} %"
-    print(f"an alarm is what is stranger than all but {share} of the last {detector.threshold_.rows:,} of them")
+    print(f"an alarm is what is more anomalous than all but {share} of the last {detector.threshold_.rows:,} of them")
 
     alarms = detector.explain(test, gap=GAP)
     print(f"\n{len(alarms)} alarms in {len(test):,} steps; the {options.alarms} strangest, in order of time:")
-    strangest = sorted(alarms, key=lambda alarm: -alarm.strangeness)[: options.alarms]
+    strangest = sorted(alarms, key=lambda alarm: -alarm.anomaly_scores)[: options.alarms]
     for alarm in sorted(strangest, key=lambda alarm: alarm.first):
         within = labels[alarm.first : alarm.last + 1].any()
         print(f"* [{'labelled' if within else 'not labelled'}] {alarm.describe()}")
 
-    strangeness = -detector.score_samples(test)
+    anomaly_scores = -detector.score_samples(test)
     random = np.random.default_rng(0).random(len(test))
-    print(f"\nVUS-PR {vus_pr(labels, strangeness):.3f}, of a random score {vus_pr(labels, random):.3f}")
+    print(f"\nVUS-PR {vus_pr(labels, anomaly_scores):.3f}, of a random score {vus_pr(labels, random):.3f}")
 
     print("\nThe same, minute by minute as they come:")
     first = int(labels.argmax())

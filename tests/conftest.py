@@ -7,13 +7,17 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
+
+from isthmus.cli import app
 
 torch.set_num_threads(1)
 # The same examples at every run: a suite that fails now and then is read by nobody.
@@ -50,3 +54,30 @@ def generators_untouched() -> Callable[[], AbstractContextManager[None]]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240607)
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in this process: starting one for each of these cases would take minutes."""
+    monkeypatch.setenv("COLUMNS", "300")  # messages are not broken into lines
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            app.main()
+        printed = capsys.readouterr()
+        return Result(int(stopped.value.code or 0), printed.out, printed.err)
+
+    return run

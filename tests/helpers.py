@@ -255,7 +255,7 @@ def random_recipe(rng: np.random.Generator) -> Recipe:
     """Return a random composition of registered parts; raise `RecipeError` if they do not fit each other."""
     network, code, likelihood = (pick(rng, PARTS[axis]) for axis in ("network", "code", "likelihood"))
     corruption: Corruption | None = pick(rng, [None, *PARTS["corruption"]])
-    kinds = [kind for kind in TERMS if rng.random() < 3 / len(TERMS) or (kind == "rate" and needs_rate(code))]
+    kinds = [kind for kind in TERMS if rng.random() < 3 / len(TERMS) or (kind == "kl" and needs_rate(code))]
     terms = [pick(rng, [t for t in PARTS["term"] if t.kind == kind]) for kind in kinds]
     weights = [pick(rng, [0.01, 0.1, Linear(end=0.1, over=0.5)]) for _ in terms]
     recipe = Recipe(network, code, corruption)
@@ -307,7 +307,7 @@ def recipe_around(axis: str, part: Any) -> Recipe:
     term, likelihood = (part if axis == "term" else None), (part if axis == "likelihood" else None)
     weight = 0.1
     if axis == "code" and needs_rate(part):
-        term, weight = TERMS["rate"](), 0.01  # more would leave nothing in the code of such short rows
+        term, weight = TERMS["kl"](), 0.01  # more would leave nothing in the code of such short rows
     networks = [part] if axis == "network" else [least(cls) for cls in NETWORKS.values()]
     codes = [part] if axis == "code" else PARTS["code"]
     likelihoods = [likelihood] if likelihood else ["auto_error", *PARTS["likelihood"]]

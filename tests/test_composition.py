@@ -15,13 +15,13 @@ from isthmus.composition import Composition
 from isthmus.corruptions import Mask
 from isthmus.networks import Dense
 from isthmus.objectives import (
+    KL,
     Bernoulli,
     BinaryCrossEntropy,
     Contraction,
     Linear,
     Normal,
     Objective,
-    Rate,
     Reconstruction,
     Sparsity,
     SparsityTarget,
@@ -35,7 +35,7 @@ FULL = Recipe(
     Dense((7,), "tanh"),
     Gaussian(3),
     Mask(0.3),
-    Reconstruction(Normal("row")) + 0.5 * Rate() + 0.25 * Sparsity() + 2.0 * Contraction(),
+    Reconstruction(Normal("row")) + 0.5 * KL() + 0.25 * Sparsity() + 2.0 * Contraction(),
 )
 
 
@@ -49,7 +49,7 @@ def full(condition: int = 0) -> Composition:
 def test_loss_is_the_sum_of_weight_times_term_averaged_over_rows() -> None:
     composition, batch = full(), batch_of(rows(10, support="real"))
     forward = composition(batch, draw(), corrupt=True, generator=generator(1))
-    weights = {"rate": 0.5, "sparsity": 0.25, "contraction": 2.0}
+    weights = {"kl": 0.5, "sparsity": 0.25, "contraction": 2.0}
     loss = composition.loss(forward, weights)
 
     code, mean, log_variance = forward.code, forward.parameters[:, 0], forward.parameters[:, 1]
@@ -58,7 +58,7 @@ def test_loss_is_the_sum_of_weight_times_term_averaged_over_rows() -> None:
     rate = (0.5 * (code.mean**2 + code.quantities["log_variance"].exp() - code.quantities["log_variance"] - 1)).sum(1)
     by_hand = {
         "reconstruction": -density.sum(1).mean(),
-        "rate": rate.mean(),
+        "kl": rate.mean(),
         "sparsity": code.z.abs().sum(1).mean(),
         "contraction": Contraction()(forward).mean(),
     }
@@ -81,8 +81,8 @@ def test_loss_of_a_batch_is_the_average_of_its_rows_losses() -> None:
 def test_a_weight_of_zero_is_reported_and_not_followed() -> None:
     composition = full()
     forward = composition(batch_of(rows(5, support="real")), draw())
-    loss = composition.loss(forward, {"rate": 0.0, "sparsity": 0.0, "contraction": 0.0})
-    assert torch.equal(loss.total, loss.raw["reconstruction"]) and loss.raw["rate"] > 0
+    loss = composition.loss(forward, {"kl": 0.0, "sparsity": 0.0, "contraction": 0.0})
+    assert torch.equal(loss.total, loss.raw["reconstruction"]) and loss.raw["kl"] > 0
 
 
 def test_the_decoder_is_compared_with_the_clean_row() -> None:
@@ -139,7 +139,7 @@ LIKELIHOODS = [SquaredError("linear"), Normal(), Normal("row"), BinaryCrossEntro
 def test_values_under_the_mask_change_nothing(likelihood: Any, corrupt: bool, hole: float) -> None:
     """Neither what the encoder sees, nor what the likelihood charges, nor a gradient."""
     x = rows(20, support=likelihood.support)
-    recipe = Recipe(Dense((7,)), Gaussian(2), Mask(0.3), Reconstruction(likelihood) + 1.0 * Rate())
+    recipe = Recipe(Dense((7,)), Gaussian(2), Mask(0.3), Reconstruction(likelihood) + 1.0 * KL())
     composition = build(recipe, x)
     mask = torch.rand(x.shape, generator=generator(3)) < 0.7
     clean = torch.from_numpy(x).float() * mask
@@ -147,7 +147,7 @@ def test_values_under_the_mask_change_nothing(likelihood: Any, corrupt: bool, ho
     for values in (clean, torch.where(mask, clean, hole)):
         composition.zero_grad()
         forward = composition(Batch(values, mask), draw(), corrupt=corrupt, generator=generator(4))
-        loss = composition.loss(forward, {"rate": 1.0})
+        loss = composition.loss(forward, {"kl": 1.0})
         loss.total.backward()
         gradients = [p.grad.clone() for p in composition.parameters()]
         results.append((forward.seen.x * mask, forward.code.mean, forward.reconstruction, loss.total, *gradients))
@@ -322,14 +322,14 @@ def test_the_untrained_model_is_close_to_the_mean_row(likelihood: Any, condition
 def test_schedules_go_from_start_to_end_and_stay() -> None:
     weight = Linear(end=4.0, start=1.0, over=0.5)
     assert [weight(p) for p in (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)] == [1.0, 1.75, 2.5, 4.0, 4.0, 4.0]
-    objective = Objective() + weight * Rate() + 0.5 * Sparsity() + SparsityTarget()
-    assert objective.weights(0.25) == {"rate": 2.5, "sparsity": 0.5, "sparsity_target": 1.0}
-    assert objective.weights(1.0) == {"rate": 4.0, "sparsity": 0.5, "sparsity_target": 1.0}
+    objective = Objective() + weight * KL() + 0.5 * Sparsity() + SparsityTarget()
+    assert objective.weights(0.25) == {"kl": 2.5, "sparsity": 0.5, "sparsity_target": 1.0}
+    assert objective.weights(1.0) == {"kl": 4.0, "sparsity": 0.5, "sparsity_target": 1.0}
 
 
 def test_terms_add_up_in_order_and_leave_the_objective_alone() -> None:
     base = Reconstruction(SquaredError())
-    objective = base + 2.0 * Rate() + Sparsity()
+    objective = base + 2.0 * KL() + Sparsity()
     assert base.terms == ()
-    assert [(w.term.kind, w.weight) for w in objective.terms] == [("rate", 2.0), ("sparsity", 1.0)]
+    assert [(w.term.kind, w.weight) for w in objective.terms] == [("kl", 2.0), ("sparsity", 1.0)]
     assert dataclasses.replace(objective, terms=()) == base

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import isthmus
-from isthmus.estimator.methods import Verbs
+from isthmus.estimator.methods import ModelMethods
 from isthmus.objectives import Likelihood
 from isthmus.training import Progress
 
@@ -48,7 +48,7 @@ def test_the_public_names_are_this_list() -> None:
 
 
 def test_the_verbs_of_the_estimator_are_this_list() -> None:
-    names = {*vars(isthmus.Autoencoder), *vars(Verbs)}
+    names = {*vars(isthmus.Autoencoder), *vars(ModelMethods)}
     own = {name for name in names if not name.startswith("_") and not name.endswith("_request")}
     assert {
         "corrupt",
@@ -63,7 +63,7 @@ def test_the_verbs_of_the_estimator_are_this_list() -> None:
         "inverse_transform",
         "kl_per_latent",
         "partial_fit",
-        "reading",
+        "encoded_rows",
         "reconstruct",
         "sample",
         "save",
@@ -73,7 +73,7 @@ def test_the_verbs_of_the_estimator_are_this_list() -> None:
         "score_samples",
         "set_params",
         "transform",
-    } == own - set(isthmus.Autoencoder.__annotations__) - set(Verbs.__annotations__)
+    } == own - set(isthmus.Autoencoder.__annotations__) - set(ModelMethods.__annotations__)
 
 
 def modules() -> list[str]:

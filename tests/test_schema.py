@@ -39,7 +39,7 @@ def test_a_schema_is_json() -> None:
     assert Schema.from_dict(schema.to_dict()) == schema
     assert schema.describe() == "vector rows of shape 3, float64, values 0 to 0"
     for name in dataclasses.asdict(schema):
-        if name in ("condition_dim", "binary", "condition_labels", "whole", "columns", "reading"):
+        if name in ("condition_dim", "binary", "condition_labels", "whole", "columns", "metadata"):
             continue  # they have defaults
         with pytest.raises(ArtifactError, match=r"schema.json does not describe a row"):
             Schema.from_dict({k: v for k, v in schema.to_dict().items() if k != name})

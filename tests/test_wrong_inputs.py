@@ -22,11 +22,11 @@ from isthmus.corruptions import Chain, GaussianNoise, Mask, SaltAndPepper
 from isthmus.errors import ArtifactError, DataError, IsthmusError, MissingPackageError, RecipeError, TrainingError
 from isthmus.networks import Dense
 from isthmus.objectives import (
+    KL,
     Bernoulli,
     Linear,
     Normal,
     Objective,
-    Rate,
     Reconstruction,
     Sparsity,
     SparsityTarget,
@@ -220,21 +220,21 @@ RECIPES: dict[str, Wrong] = {
     ),
     "text as term": (lambda: Objective() + "rate", RecipeError, "term"),
     "term twice": (
-        lambda: Objective() + Rate() + 2.0 * Rate(),
+        lambda: Objective() + KL() + 2.0 * KL(),
         RecipeError,
         "the term 'rate' stands twice; try one term with the sum",
     ),
     "weight below zero": (
-        lambda: -1.0 * Rate(),
+        lambda: -1.0 * KL(),
         RecipeError,
-        r"objective.rate.weight: expected a number in \[0, inf\], got -1.0",
+        r"objective.kl.weight: expected a number in \[0, inf\], got -1.0",
     ),
     "weight without end": (
         lambda: presets.sparse_l1(weight=float("inf")),
         RecipeError,
         "objective.sparsity.weight.*got inf",
     ),
-    "free nats": (lambda: Rate(free_nats=-1.0), RecipeError, "objective.rate.free_nats: expected a number"),
+    "free nats": (lambda: KL(free_nats=-1.0), RecipeError, "objective.kl.free_nats: expected a number"),
     "target": (
         lambda: SparsityTarget(target=1.0),
         RecipeError,

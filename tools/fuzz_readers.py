@@ -188,7 +188,7 @@ def _check_damaged(case: Case, files: dict[str, bytes], how: str, folder: Path, 
 
 def _check_prepared(source: Any) -> None:
     """Go all the way to what a network would see."""
-    for block, batch in prepare(source, _RECIPE).reading.pairs():
+    for block, batch in prepare(source, _RECIPE).encoded.pairs():
         if batch.rows != block.shape[0] or not bool(torch.isfinite(batch.x).all()):
             raise Finding("the network would see what is no number, or another number of rows")
 

@@ -88,7 +88,7 @@ def run(method: str, label: str, given: Task, seed: int) -> Run:
         train, test = plain(train), plain(test)
     try:
         found = measure(method, train, test, seed)
-        auroc = float(roc_auc_score(given.anomaly, found.strangeness))
+        auroc = float(roc_auc_score(given.anomaly, found.anomaly_scores))
     except (RuntimeError, ValueError) as error:
         return Run(method, label, seed, failed=str(error))
     alarms = None if found.alarms is None else int(found.alarms[~given.anomaly].sum())

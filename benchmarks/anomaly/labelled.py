@@ -3,12 +3,12 @@
 A plain classifier on KDDTrain+ finds the attacks that it has seen and little else, and KDDTest+ has others. So
 
 * the autoencoder has learned normal rows only, and tells of each row a code and how strange it is, by kind of score;
-* the normal rows of the classifier are those that the detector has set aside, whose strangeness is that of new rows;
-* the classifier (gradient-boosted trees) may not fall when the strangeness rises;
+* the normal rows of the classifier are those that the detector has set aside, whose anomaly score is that of new rows;
+* the classifier (gradient-boosted trees) may not fall when the anomaly score rises;
 * the level of false alarms is chosen on families of attacks that the classifier has not seen, each left out in turn.
 
-The classifier was chosen in the same way, among the strangeness alone, logistic regression, and trees of several sizes
-with and without the codes. Leaving out single types of attack preferred the same one.
+The classifier was chosen in the same way, among the anomaly score alone, logistic regression, and trees of several
+sizes with and without the codes. Leaving out single types of attack preferred the same one.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Labelled:
 
 
 def features(detector: AnomalyDetector, rows: Any) -> tuple[Any, int]:
-    """Return strangeness by kind of score and the code of each row, `(rows, kinds + latents)`, and the kinds."""
-    found = [detector.ensemble_.by_kind(batch) for batch in detector.reading(rows).batches()]
+    """Return anomaly score by kind of score and the code of each row, `(rows, kinds + latents)`, and the kinds."""
+    found = [detector.ensemble_.by_kind(batch) for batch in detector.encoded_rows(rows).batches()]
     strange = np.stack([np.concatenate([part[kind] for part in found]) for kind in found[0]], 1)
-    codes = [np.asarray(member.transform(rows)) for member in detector.members_]
+    codes = [np.asarray(member.transform(rows)) for member in detector.estimators_]
     return np.concatenate([strange, *codes], 1).astype(np.float32), strange.shape[1]
 
 
@@ -71,9 +71,9 @@ def with_labels(detector: AnomalyDetector, train: Part, test: Part, seed: int) -
     start = time.process_time()
     generator = np.random.default_rng(seed)
     normal = train.where(~train.attack).rows
-    aside = generator.permutation(_aside(detector, normal, seed))
+    calibration = generator.permutation(_aside(detector, normal, seed))
     attacks = train.where(_some(train.names, train.attack, generator))
-    unseen, kinds = features(detector, normal.take(pa.array(aside[: 2 * NORMAL])))
+    unseen, kinds = features(detector, normal.take(pa.array(calibration[: 2 * NORMAL])))
     learned, judging = unseen[: len(unseen) // 2], unseen[len(unseen) // 2 :]
     strange, _ = features(detector, attacks.rows)
     trees, alone = _left_out(learned, judging, strange, attacks, kinds, seed)
@@ -90,9 +90,9 @@ def with_labels(detector: AnomalyDetector, train: Part, test: Part, seed: int) -
     plain = _mean(tested, kinds) > _threshold(_mean(judging, kinds), plain_level)
     families = np.where(alarm, family.predict(tested), "normal")
     two_class = {
-        "trees on codes and strangeness, level chosen": float((alarm == test.attack).mean()),
+        "trees on codes and anomaly score, level chosen": float((alarm == test.attack).mean()),
         "the same at even odds": float(((margins > 0) == test.attack).mean()),
-        "strangeness alone, level chosen": float((plain == test.attack).mean()),
+        "anomaly score alone, level chosen": float((plain == test.attack).mean()),
     }
     return Labelled(two_class, float((families == test.families).mean()), level, held_out, seconds)
 
@@ -133,7 +133,7 @@ def _margins(model: HistGradientBoostingClassifier, rows: Any) -> Any:
 
 
 def _mean(rows: Any, kinds: int) -> Any:
-    """Return the mean strangeness over the kinds of score."""
+    """Return the mean anomaly score over the kinds of score."""
     return rows[:, :kinds].mean(1)
 
 
@@ -143,7 +143,7 @@ def _threshold(normal: Any, level: float) -> float:
 
 
 def _left_out(learned: Any, judging: Any, attacks: Any, named: Part, kinds: int, seed: int) -> tuple[Any, Any]:
-    """Return the balanced accuracy at each level on families that were left out: of trees, of strangeness alone."""
+    """Return the balanced accuracy at each level on families that were left out: of trees, of anomaly score alone."""
     trees: list[list[float]] = []
     alone: list[list[float]] = []
     for family in np.unique(named.families):

@@ -26,9 +26,9 @@ Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted method: the strangeness of rows, higher is stranger; its alarms and calibration rows, if it has any."""
+    """A fitted method: the anomaly score of rows, its alarms and calibration rows, if it has any."""
 
-    strangeness: Callable[[Any], Doubles]
+    anomaly_scores: Callable[[Any], Doubles]
     alarms: Callable[[Any], Any] | None = None
     calibration: int = 0
 
@@ -165,7 +165,7 @@ class Measured:
         fit_s: seconds of the processor for `fit`; as one thread is used, those of a clock on an idle machine.
         score_s: likewise for scoring the test rows.
         peak_mib: what fitting and scoring added to the process at its highest.
-        strangeness: of the test rows.
+        anomaly score: of the test rows.
         alarms: of the test rows, if the method has a threshold.
         calibration: rows that its threshold rests on.
     """
@@ -173,7 +173,7 @@ class Measured:
     fit_s: float
     score_s: float
     peak_mib: float
-    strangeness: Doubles
+    anomaly_scores: Doubles
     alarms: Any
     calibration: int
 
@@ -223,8 +223,8 @@ def _run(name: str, train: Any, test: Any, seed: int) -> tuple[Any, ...]:
     start = time.process_time()
     fitted = METHODS[name].fit(train, seed)
     between = time.process_time()
-    strangeness = np.asarray(fitted.strangeness(test), np.float64)
+    anomaly_scores = np.asarray(fitted.anomaly_scores(test), np.float64)
     end = time.process_time()
     used = peak_mib() - peak
     alarms = None if fitted.alarms is None else np.asarray(fitted.alarms(test), bool)
-    return between - start, end - between, used, strangeness, alarms, fitted.calibration
+    return between - start, end - between, used, anomaly_scores, alarms, fitted.calibration

@@ -1,4 +1,4 @@
-"""NSL-KDD: detection from normal rows alone, and with labels a classifier on codes and strangeness.
+"""NSL-KDD: detection from normal rows alone, and with labels a classifier on codes and anomaly score.
 
 Usage, from the project's root (`make benchmark-anomaly` does it in an environment of its own):
 
@@ -39,7 +39,7 @@ ONE_CLASS = ("isthmus", "knn", "iforest", "pca", "ocsvm", "pyod-ae", "pyod-vae")
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectionResult:
     """One method with one seed: AUROC of all attacks and by family, accuracy and false alarms by level, cost."""
 
     auroc: float
@@ -51,17 +51,17 @@ class Found:
     rows: int
 
 
-def judged(test: Part, strangeness: Any, p: Any, **spent: Any) -> Found:
-    """Return the figures from strangeness and from p-values of the test rows."""
+def judged(test: Part, anomaly_scores: Any, p: Any, **spent: Any) -> DetectionResult:
+    """Return the figures from anomaly score and from p-values of the test rows."""
     attack, families = test.attack, test.families
     by_family = {
-        family: float(roc_auc_score(attack[kept], strangeness[kept]))
+        family: float(roc_auc_score(attack[kept], anomaly_scores[kept]))
         for family in FAMILIES
         if (kept := ~attack | (families == family)).any()
     }
     alarms = {alpha: p <= alpha for alpha in ALPHAS}
-    return Found(
-        float(roc_auc_score(attack, strangeness)),
+    return DetectionResult(
+        float(roc_auc_score(attack, anomaly_scores)),
         by_family,
         {alpha: float((found == attack).mean()) for alpha, found in alarms.items()},
         {alpha: float(found[~attack].mean()) for alpha, found in alarms.items()},
@@ -69,43 +69,45 @@ def judged(test: Part, strangeness: Any, p: Any, **spent: Any) -> Found:
     )
 
 
-def conformal(calibration: Any, strangeness: Any) -> Any:
+def conformal(calibration: Any, anomaly_scores: Any) -> Any:
     """Return p-values ``(1 + #{calibration >= s}) / (1 + n)``."""
     ordered = np.sort(calibration)
-    return (1 + len(ordered) - np.searchsorted(ordered, strangeness)) / (1 + len(ordered))
+    return (1 + len(ordered) - np.searchsorted(ordered, anomaly_scores)) / (1 + len(ordered))
 
 
-def baseline(method: str, train: Part, test: Part, seed: int) -> Found:
+def baseline(method: str, train: Part, test: Part, seed: int) -> DetectionResult:
     """Return what a method does that learns from normal rows but those that calibrate it."""
     first, second = one_hot(train.where(~train.attack).rows, test.rows)
     order = np.random.default_rng(seed).permutation(len(first))
     learned = order[CALIBRATION:][: MOST_ROWS.get(method)]
     judged_rows = np.concatenate([first[order[:CALIBRATION]], second])
     found = measure(method, first[learned], judged_rows, seed)
-    calibration, strangeness = found.strangeness[:CALIBRATION], found.strangeness[CALIBRATION:]
-    p = conformal(calibration, strangeness)
-    return judged(test, strangeness, p, seconds=found.fit_s + found.score_s, peak_mib=found.peak_mib, rows=len(learned))
+    calibration, anomaly_scores = found.anomaly_scores[:CALIBRATION], found.anomaly_scores[CALIBRATION:]
+    p = conformal(calibration, anomaly_scores)
+    return judged(
+        test, anomaly_scores, p, seconds=found.fit_s + found.score_s, peak_mib=found.peak_mib, rows=len(learned)
+    )
 
 
-def detect(train: Part, test: Part, seed: int) -> tuple[Found, Labelled]:
+def detect(train: Part, test: Part, seed: int) -> tuple[DetectionResult, Labelled]:
     """Fit isthmus' detector at its defaults on normal rows; with labels, a classifier on what it tells."""
     from benchmarks.peers import peak_mib
     from isthmus import AnomalyDetector
 
     peak, start = peak_mib(), time.process_time()
     detector = AnomalyDetector(random_state=seed).fit(train.where(~train.attack).rows)
-    strangeness = -np.asarray(detector.score_samples(test.rows))
+    anomaly_scores = -np.asarray(detector.score_samples(test.rows))
     seconds = time.process_time() - start
     spent = {"seconds": seconds, "peak_mib": peak_mib() - peak}
     rows = int((~train.attack).sum()) - len(detector.calibration_)
-    found = judged(test, strangeness, detector.p_values(test.rows), rows=rows, **spent)
+    found = judged(test, anomaly_scores, detector.p_values(test.rows), rows=rows, **spent)
     return found, with_labels(detector, train, test, seed)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def one_class_table(runs: dict[str, list[Found]]) -> str:
+def one_class_table(runs: dict[str, list[DetectionResult]]) -> str:
     """Return the figures of detection from normal rows alone."""
     rows = []
     for method, found in runs.items():
@@ -147,7 +149,7 @@ def labelled_table(found: Sequence[Labelled]) -> str:
     )
 
 
-def report(runs: dict[str, list[Found]], labelled: Sequence[Labelled], command: str, overlap: int) -> str:
+def report(runs: dict[str, list[DetectionResult]], labelled: Sequence[Labelled], command: str, overlap: int) -> str:
     """Return both tables with what one has to know to read them."""
     parts = [
         "## NSL-KDD\n",
@@ -160,9 +162,9 @@ def report(runs: dict[str, list[Found]], labelled: Sequence[Labelled], command: 
     ]
     if labelled:
         parts += [
-            "\nWith labels: gradient-boosted trees on the codes and the strangeness of the same detector, never falling"
-            "\nin the strangeness. The level of false alarms is the one that finds families of attacks best which the"
-            "\ntrees have not seen: each family of KDDTrain+ is left out in turn; `benchmarks/README.md` says more."
+            "\nWith labels: gradient-boosted trees on the codes and the anomaly score of the same detector, never"
+            "\nfalling in the anomaly score. The level of false alarms is the one that finds families of attacks best which"
+            "\nthe trees have not seen: each family of KDDTrain+ is left out in turn; `benchmarks/README.md` says more."
             "\nBalanced accuracy is half of the normal rows' share that pass, half of the families' that is found.\n",
             labelled_table(labelled),
         ]
@@ -185,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     train, test = load(asked.data, "train"), load(asked.data, "test")
     ready(asked.methods)
-    runs: dict[str, list[Found]] = {}
+    runs: dict[str, list[DetectionResult]] = {}
     labelled: list[Labelled] = []
     for method in asked.methods:
         for seed in range(1 if method in ONE_SEED else asked.seeds):

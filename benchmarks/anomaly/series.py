@@ -8,11 +8,11 @@ each is trained on its first 15 % (Numenta's probationary period) and scored on 
 step there have no VUS-PR: they are left out of it, and of all that needs anomalies, and count for false alarms only.
 
 Every method sees the same steps, standardised by the training part (a constant channel: by 1), with windows of 64.
-Methods have one setting for all series. Figures are means over series, for methods with a seed then over seeds (with
-the lowest and the highest seed in brackets). `range F1` is at the best threshold, as is the point-adjusted F1, beside
-that of random noise. `false alarms` is the share of normal steps above a conformal threshold at 1 %, calibrated on
-the last fifth of the training part, which no method learns from; by halves isthmus learns all of the training part, and
-two more detectors of a half each calibrate it.
+Methods have one setting for all series. ModelMetrics are means over series, for methods with a seed then over seeds
+(with the lowest and the highest seed in brackets). `range F1` is at the best threshold, as is the point-adjusted F1,
+beside that of random noise. `false alarms` is the share of normal steps above a conformal threshold at 1 %, calibrated
+on the last fifth of the training part, which no method learns from; by halves isthmus learns all of the training part,
+and two more detectors of a half each calibrate it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Task:
     labels: np.ndarray[Any, np.dtype[np.int8]]
 
 
-# From training steps, steps to score and a seed to the strangeness of each step of both the held end and the test part.
+# From training steps, steps to score and a seed to the anomaly score of each step of both the held end and the test
+# part.
 Method = Callable[[Steps, Sequence[Steps], int], list[Steps]]
 
 
@@ -185,17 +186,17 @@ class Measured:
     seconds: float
 
 
-def measured(task: Task, held: Steps, strangeness: Steps, seconds: float) -> Measured:
+def measured(task: Task, held: Steps, anomaly_scores: Steps, seconds: float) -> Measured:
     """Return the measures of the scores of a test part, with a threshold from the held end of the training part."""
     threshold = find_threshold(held, "conformal", ALPHA).value
-    false = float((strangeness[task.labels == 0] > threshold).mean())
+    false = float((anomaly_scores[task.labels == 0] > threshold).mean())
     if not task.labels.any():
         return Measured(np.nan, np.nan, np.nan, np.nan, np.nan, false, seconds)
-    adjusted = point_adjusted_f1(task.labels, strangeness)
+    adjusted = point_adjusted_f1(task.labels, anomaly_scores)
     return Measured(
-        vus_pr(task.labels, strangeness),
-        vus_roc(task.labels, strangeness),
-        best_range_f1(task.labels, strangeness),
+        vus_pr(task.labels, anomaly_scores),
+        vus_roc(task.labels, anomaly_scores),
+        best_range_f1(task.labels, anomaly_scores),
         adjusted.value,
         adjusted.random,
         false,
@@ -207,8 +208,8 @@ def compared(task: Task, method: Method, seed: int) -> Measured:
     """Run a method that has no threshold: it learns all but the last fifth of the training part, which calibrates."""
     cut = len(task.train) - max(LENGTH, round(HELD * len(task.train)))
     started = time.perf_counter()
-    held, strangeness = method(task.train[:cut], (task.train[cut:], task.test), seed)
-    return measured(task, held, strangeness, time.perf_counter() - started)
+    held, anomaly_scores = method(task.train[:cut], (task.train[cut:], task.test), seed)
+    return measured(task, held, anomaly_scores, time.perf_counter() - started)
 
 
 @cache
@@ -225,10 +226,10 @@ def by_isthmus(task: Task, seed: int, causal: bool = False, calibration: str = "
     """Run isthmus.SeriesDetector."""
     detector, seconds = fitted(task, seed, calibration)
     started = time.perf_counter()
-    strangeness = -detector.score_samples(task.test, causal=causal)
-    strangeness[np.isnan(strangeness)] = np.nanmin(strangeness)  # before the first window is full
+    anomaly_scores = -detector.score_samples(task.test, causal=causal)
+    anomaly_scores[np.isnan(anomaly_scores)] = np.nanmin(anomaly_scores)  # before the first window is full
     seconds += time.perf_counter() - started
-    return measured(task, detector.causal_calibration_ if causal else detector.calibration_, strangeness, seconds)
+    return measured(task, detector.causal_calibration_ if causal else detector.calibration_, anomaly_scores, seconds)
 
 
 METHODS: dict[str, tuple[Callable[[Task, int], Measured], bool]] = {

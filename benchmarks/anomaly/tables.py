@@ -98,7 +98,7 @@ def run(method: str, table: str, path: Path, seed: int) -> Run:
         train, test = standardised(train, test)
     try:
         found = measure(method, train, test, seed)
-        auroc = float(roc_auc_score(anomaly, found.strangeness))
+        auroc = float(roc_auc_score(anomaly, found.anomaly_scores))
     except (RuntimeError, ValueError) as error:
         return Run(method, table, seed, failed=str(error))
     alarms = None if found.alarms is None else int(found.alarms[~anomaly].sum())

@@ -174,8 +174,8 @@ class Composition(Trainable):
         if rows is None:
             return None
         # Learned rows belong to no condition: they are told nothing, which is zeros.
-        told = rows.new_zeros(len(rows), self.condition_dim) if self.condition_dim else None
-        return self.network.encode(Batch(rows, condition=told))
+        conditions = rows.new_zeros(len(rows), self.condition_dim) if self.condition_dim else None
+        return self.network.encode(Batch(rows, condition=conditions))
 
     def forward(
         self,

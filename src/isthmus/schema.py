@@ -113,7 +113,7 @@ class Schema:
 
     `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows, `binary`
     and `whole` say that all their values are 0 or 1, and that all are whole numbers; `condition_labels` are the classes
-    of a model that is told labels, whose condition has one value for each. A table has its `columns`; `reading` is how
+    of a model that is told labels, whose condition has one value for each. A table has its `columns`; `metadata` is how
     rows of other kinds were read (windows, vocabulary, items), so that later ones are read alike.
 
     >>> import numpy as np
@@ -132,7 +132,7 @@ class Schema:
     condition_labels: tuple[int | str, ...] | None = None
     whole: bool = field(default=False)
     columns: tuple[Column, ...] | None = None
-    reading: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
 
     @classmethod
     def of_columns(
@@ -184,8 +184,8 @@ class Schema:
         """Shape of a row as the network sees it."""
         if self.columns is not None:
             return (sum(column.width for column in self.columns),)
-        if self.kind == "tokens" and self.reading is not None:
-            return (*self.shape, int(self.reading["symbols"]))
+        if self.kind == "tokens" and self.metadata is not None:
+            return (*self.shape, int(self.metadata["symbols"]))
         return self.shape
 
     @property
@@ -267,11 +267,11 @@ class Schema:
         labels = list(self.condition_labels) if self.condition_labels else None
         names = list(self.names) if self.names else None
         data |= {"shape": list(self.shape), "names": names, "condition_labels": labels}
-        del data["columns"], data["reading"]
+        del data["columns"], data["metadata"]
         if self.columns is not None:
             del data["names"]  # each stands in its column
             data["columns"] = [column.to_dict() for column in self.columns]
-        return data if self.reading is None else {**data, "reading": self.reading}
+        return data if self.metadata is None else {**data, "metadata": self.metadata}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Schema:
@@ -289,8 +289,8 @@ class Schema:
             columns = tuple(Column.from_dict(column) for column in data["columns"]) if "columns" in data else None
             if (data["kind"] == "table") != (columns is not None) or (columns and (len(columns),) != shape):
                 raise ValueError(f"{len(columns or ())} columns for {data['kind']} rows of shape {shape}")
-            if not isinstance(data.get("reading", {}), dict):
-                raise ValueError(f"reading {data['reading']!r:.60}")
+            if not isinstance(data.get("metadata", {}), dict):
+                raise ValueError(f"metadata {data['metadata']!r:.60}")
             range_ = {"low": float(data["low"]), "high": float(data["high"]), "binary": bool(data["binary"])}
             range_["whole"] = bool(data.get("whole", data["binary"]))  # older models do not state it
             dtype = str(np.dtype(data["dtype"]))

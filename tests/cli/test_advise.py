@@ -101,12 +101,12 @@ def test_dropped_columns_are_dropped_in_the_command_too(place: Path, isthmus: Co
 
 def test_json_is_the_advice_and_its_command(place: Path, isthmus: Command) -> None:
     _, out, _ = isthmus("advise", place / "table.npy", "--goal", "compress", "--json")
-    told = json.loads(out)
+    conditions = json.loads(out)
     advice = advise(place / "table.npy", "compress")
-    assert told["settings"] == advice.settings and told["preset"] == advice.preset
-    assert Recipe.from_dict(told["recipe"]) == advice.recipe
-    assert told["facts"]["rows"] == 120 and told["kinds"][0]["chosen"]
-    assert shlex.split(told["command"]) == shlex.split(" ".join(command(advice, str(place / "table.npy"))))
+    assert conditions["settings"] == advice.settings and conditions["preset"] == advice.preset
+    assert Recipe.from_dict(conditions["recipe"]) == advice.recipe
+    assert conditions["facts"]["rows"] == 120 and conditions["kinds"][0]["chosen"]
+    assert shlex.split(conditions["command"]) == shlex.split(" ".join(command(advice, str(place / "table.npy"))))
 
 
 def test_the_recipe_auto_is_what_is_advised(place: Path, isthmus: Command, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from isthmus import load
 from isthmus.presets import GROUPS, PRESETS
-from tests.cli.conftest import Command
+from tests.conftest import Command
 
 SMALL = ("--quiet", "--set", "network.hidden_dims=[16]", "--set", "training.epochs=2", "--set", "code.latent_dim=3")
 
@@ -109,10 +109,10 @@ WRONG = [
     ("fit {}/table.npy --out {}/m --set training.device=cuda:99", "training.device: expected"),
     ("fit {}/table.npy --out {}/m --set objective.likelihood=bernoulli", "cannot hold the data"),
     (
-        "fit {}/table.npy --out {}/m --set objective.rate.weight=2",
-        "this recipe has no term 'rate'; try objective.terms=",
+        "fit {}/table.npy --out {}/m --set objective.kl.weight=2",
+        "this recipe has no term 'kl'; try objective.terms=",
     ),
-    ("fit {}/table.npy --out {}/m --recipe vae --set code.kind=deterministic", "term 'rate' needs 'kl'"),
+    ("fit {}/table.npy --out {}/m --recipe vae --set code.kind=deterministic", "term 'kl' needs 'kl'"),
     ("fit {}/table.npy --out {}/no/m", "there is no folder"),
     ("fit {}/table.npy --out .", "expected the name of a folder to make"),
     ("fit {}/table.npy --out {}/plain", "exists; try another name, or overwrite"),

@@ -12,7 +12,7 @@ import pytest
 
 from isthmus import Autoencoder, load, presets
 from isthmus.errors import CollapseWarning
-from tests.cli.conftest import Command
+from tests.conftest import Command
 
 SMALL = ("--quiet", "--set", "network.hidden_dims=[4]", "--set", "training.epochs=1", "--set", "code.latent_dim=2")
 ROWS = 40
@@ -127,9 +127,9 @@ def test_decoding_is_told_by_a_file_or_one_label(place: Path, isthmus: Command, 
     model, codes = load(place / "digits"), np.random.default_rng(1).normal(size=(ROWS, 2)).astype(np.float32)
     np.save(tmp_path / "z.npy", codes)
     y = np.load(place / "y.npy")
-    for name, told, condition in (("file", place / "wholes.npy", y), ("one", "2", 2)):
+    for name, conditions, condition in (("file", place / "wholes.npy", y), ("one", "2", 2)):
         out = tmp_path / f"{name}.npy"
-        result = isthmus("decode", place / "digits", tmp_path / "z.npy", "-c", told, "--out", out)
+        result = isthmus("decode", place / "digits", tmp_path / "z.npy", "-c", conditions, "--out", out)
         assert result.status == 0, result.err
         np.testing.assert_array_equal(np.load(out), model.inverse_transform(codes, condition=condition))
 

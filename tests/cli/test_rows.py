@@ -17,7 +17,7 @@ from PIL import Image
 
 from isthmus import Autoencoder, load, presets, read
 from isthmus.estimator import results
-from tests.cli.conftest import Command
+from tests.conftest import Command
 
 ROWS = 120
 SMALL = ("--quiet", "--set", "network.hidden_dims=[8]", "--set", "training.epochs=1", "--set", "code.latent_dim=2")
@@ -271,9 +271,9 @@ def test_a_column_of_a_table_becomes_the_condition(place: Path, isthmus: Command
         schema = load(tmp_path / data).schema_
         assert schema.names == ("age", "day", "vip")
         assert schema.condition_labels == ("Bern", "Oslo", "Rome")
-        for told in ("city", "Rome"):
-            out = tmp_path / f"{told}.npy"
-            result = isthmus("encode", tmp_path / data, place / data, "-c", told, "-o", out, "--overwrite")
+        for conditions in ("city", "Rome"):
+            out = tmp_path / f"{conditions}.npy"
+            result = isthmus("encode", tmp_path / data, place / data, "-c", conditions, "-o", out, "--overwrite")
             assert result.status == 0, result.err
     assert (np.load(tmp_path / "city.npy") != np.load(tmp_path / "Rome.npy")).any()
 

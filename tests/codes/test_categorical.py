@@ -12,7 +12,7 @@ from torch import Tensor
 from isthmus import Autoencoder, presets
 from isthmus.codes import CategoricalCode, GumbelSoftmax
 from isthmus.codes.base import Draw, row_keys
-from isthmus.objectives import Rate
+from isthmus.objectives import KL
 from tests.helpers import Latents, draw, forward_of, generator
 
 
@@ -103,7 +103,7 @@ def test_categorical_kl_is_that_to_the_uniform_prior() -> None:
     torch.testing.assert_close(built(GumbelSoftmax(8, 4))(torch.zeros(1, 8)).quantities["kl"], torch.zeros(1, 2))
     certain = built(GumbelSoftmax(4, 4))(torch.tensor([[1e4, 0.0, 0.0, 0.0]])).quantities["kl"]
     assert certain.item() == pytest.approx(math.log(4.0))
-    rate = Rate()(forward_of(Latents(h, quantities={"kl": kl})))
+    rate = KL()(forward_of(Latents(h, quantities={"kl": kl})))
     torch.testing.assert_close(rate, kl.sum((1, 2)))
 
 

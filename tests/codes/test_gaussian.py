@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from isthmus.codes import Draw, Gaussian
 from isthmus.codes.base import row_keys
-from isthmus.objectives import Rate
+from isthmus.objectives import KL
 from tests.helpers import Latents, draw, forward_of, generator
 
 ROWS, LATENT = 5, 3
@@ -69,22 +69,22 @@ def test_extreme_features_stay_finite() -> None:
 def test_rate_sums_latents_and_keeps_rows() -> None:
     kl = torch.tensor([[1.0, 2.0], [0.5, 0.25]])
     forward = forward_of(Latents(torch.zeros(2, 2), quantities={"kl": kl}))
-    assert Rate()(forward).tolist() == [3.0, 0.75]
+    assert KL()(forward).tolist() == [3.0, 0.75]
 
 
 def test_rate_sums_positions_too() -> None:
     kl = torch.ones(2, 3, 4, 5)
-    assert Rate()(forward_of(Latents(torch.zeros(2, 3, 4, 5), quantities={"kl": kl}))).tolist() == [60.0, 60.0]
+    assert KL()(forward_of(Latents(torch.zeros(2, 3, 4, 5), quantities={"kl": kl}))).tolist() == [60.0, 60.0]
 
 
 def test_free_nats_charge_each_latents_average_only_above_them() -> None:
     kl = torch.tensor([[1.0, 0.1], [2.0, 0.2]], requires_grad=True)  # averages 1.5 and 0.15
-    rate = Rate(free_nats=0.5)(forward_of(Latents(torch.zeros(2, 2), quantities={"kl": kl})))
+    rate = KL(free_nats=0.5)(forward_of(Latents(torch.zeros(2, 2), quantities={"kl": kl})))
     assert rate.item() == pytest.approx(1.5 + 0.5)
     rate.backward()
     assert kl.grad.tolist() == [[0.5, 0.0], [0.5, 0.0]]  # what is below has no gradient
     uneven = torch.tensor([[0.2], [1.4]])  # one row is below, their average is not
-    assert Rate(free_nats=0.5)(forward_of(Latents(torch.zeros(2, 1), quantities={"kl": uneven}))).item() == (
+    assert KL(free_nats=0.5)(forward_of(Latents(torch.zeros(2, 1), quantities={"kl": uneven}))).item() == (
         pytest.approx(0.8)
     )
 

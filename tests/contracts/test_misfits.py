@@ -18,6 +18,7 @@ from isthmus.codes.base import Code, CodeSpec
 from isthmus.errors import DataError, RecipeError
 from isthmus.networks import Dense, NetworkSpec, Widths
 from isthmus.objectives import (
+    KL,
     TERMS,
     Bernoulli,
     BinaryCrossEntropy,
@@ -32,7 +33,6 @@ from isthmus.objectives import (
     Normal,
     Objective,
     Poisson,
-    Rate,
     Reconstruction,
     SparsityTarget,
     SquaredError,
@@ -104,7 +104,7 @@ def test_a_term_on_expected_rows_is_refused_where_their_mean_has_no_gradient() -
     ("parts", "x", "message"),
     [
         # Known by hand, not by `needs` and `provides`.
-        (lambda: Recipe(code=Deterministic(2), objective=Objective() + 1.0 * Rate()), UNIT, "'rate' needs 'kl'.*gauss"),
+        (lambda: Recipe(code=Deterministic(2), objective=Objective() + 1.0 * KL()), UNIT, "'kl' needs 'kl'.*gauss"),
         (
             lambda: Recipe(code=Deterministic(2, "relu"), objective=Objective() + 1.0 * SparsityTarget()),
             UNIT,

@@ -275,7 +275,7 @@ def test_loss_falls(case: str) -> None:
     )
     if needs_rate(recipe.code):
         # A prior that learns can start where nothing is left to gain: at codes that carry nothing.
-        recipe = recipe.replace({"objective.rate.weight": 0.01})
+        recipe = recipe.replace({"objective.kl.weight": 0.01})
     history = Autoencoder(recipe).fit(data_for(case)).history_
     losses = history["validation/total"]  # under the final weights, so epochs compare
     assert len(losses) == 40

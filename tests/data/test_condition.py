@@ -19,8 +19,8 @@ def test_labels_become_one_column_for_each_class() -> None:
     assert labels_of(["dog", "cat"]) == ("cat", "dog")
     assert labels_of(np.array([True, False])) == (0, 1)
     assert labels_of(np.zeros((3, 2))) is None
-    told = as_condition([3, 1, 3], 3, (1, 3), 2)
-    assert told is not None and told.tolist() == [[0, 1], [1, 0], [0, 1]]
+    conditions = as_condition([3, 1, 3], 3, (1, 3), 2)
+    assert conditions is not None and conditions.tolist() == [[0, 1], [1, 0], [0, 1]]
     one = as_condition("cat", 2, ("cat", "dog"), 2)
     assert one is not None and one.tolist() == [[1, 0], [1, 0]]
     numbers = as_condition([[0.5, 2]], 1, None, 2)

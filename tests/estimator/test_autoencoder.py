@@ -26,7 +26,7 @@ from isthmus.codes import Deterministic, Gaussian
 from isthmus.corruptions import Mask
 from isthmus.data.batches import split
 from isthmus.errors import CollapseWarning, DataError, RecipeError
-from isthmus.objectives import Bernoulli, Linear, Objective, Rate, Reconstruction, Sparsity
+from isthmus.objectives import KL, Bernoulli, Linear, Objective, Reconstruction, Sparsity
 from isthmus.recipe import Training
 from tests.helpers import COLUMNS, batch_of, rows, small
 
@@ -73,7 +73,7 @@ def test_parameters_reach_into_the_recipe() -> None:
     assert (model.recipe.code.latent_dim, model.recipe.training.epochs, model.random_state) == (2, 1, 5)
     assert before.code.latent_dim == 3  # recipes are frozen
     model.set_params(recipe__objective__rate__weight=1.5, recipe__corruption="mask")
-    assert model.recipe.objective.weights(0.0) == {"rate": 1.5} and model.recipe.corruption == Mask()
+    assert model.recipe.objective.weights(0.0) == {"kl": 1.5} and model.recipe.corruption == Mask()
     assert model.set_params(**model.get_params()).get_params() == model.get_params()
     for name in ("nonsense", "recipe__code__nonsense", "recipe__nonsense"):
         with pytest.raises((RecipeError, ValueError), match="nonsense"):
@@ -239,9 +239,7 @@ def test_everything_that_comes_out_is_in_the_units_of_the_data(preprocessing: st
 def test_bits_in_bytes_are_bits() -> None:
     """0 and 1 as uint8, which is not 0 and 1/255: a Bernoulli draw is 0 or 1."""
     x = rows(200, support="binary").astype(np.uint8)
-    recipe = Recipe(
-        code=Gaussian(2), objective=Reconstruction(Bernoulli()) + 1.0 * Rate(), training=Training(epochs=60)
-    )
+    recipe = Recipe(code=Gaussian(2), objective=Reconstruction(Bernoulli()) + 1.0 * KL(), training=Training(epochs=60))
     model = fitted(recipe, x)
     assert set(np.unique(model.sample(50, random_state=0, noise=True))) == {0.0, 1.0}
     assert np.abs(model.reconstruct(x) - x).mean() < 0.35
@@ -499,7 +497,7 @@ def test_metrics_are_those_of_the_epoch_that_was_kept() -> None:
     model = fitted(small(presets.vae(), epochs=10))
     best = model.history_.rows[model.metrics_["best_epoch"] - 1]
     assert model.metrics_["epochs"] == 10 and model.metrics_["stop_reason"] == model.history_.stop_reason
-    for name in ("train/total", "validation/total", "validation/rate", "active_units"):
+    for name in ("train/total", "validation/total", "validation/kl", "active_units"):
         assert model.metrics_[name] == pytest.approx(best[name], abs=1e-6)
     assert not [name for name in model.metrics_ if isinstance(model.metrics_[name], np.generic)]
 

@@ -14,12 +14,12 @@ from isthmus.corruptions import Binarise, Mask
 from isthmus.errors import RecipeError
 from isthmus.networks import Attention, Conv, Dense, Recurrent
 from isthmus.objectives import (
+    KL,
     Contraction,
     ImportanceWeighted,
     LatentAdversary,
     Objective,
     Poisson,
-    Rate,
     Reconstruction,
     TotalCorrelation,
 )
@@ -44,15 +44,15 @@ X = rows(200)
 )
 def test_learned_rows_are_told_nothing(network: Any, shape: tuple[int, ...]) -> None:
     """A condition of zeros, in every network: not a layer that reads its weights out of step."""
-    recipe = Recipe(network, Gaussian(2, prior=VampPrior(4)), objective=Objective() + 0.01 * Rate())
+    recipe = Recipe(network, Gaussian(2, prior=VampPrior(4)), objective=Objective() + 0.01 * KL())
     composition = build(recipe, rows(shape=shape), condition_dim=3).eval()
     learned = composition.code.pseudo_rows()
     assert learned is not None
     batch = batch_of(learned.detach().numpy(), 3)
-    told = batch.replace(condition=torch.zeros(len(learned), 3))
+    conditions = batch.replace(condition=torch.zeros(len(learned), 3))
     found = composition._pseudo_features()
     assert found is not None
-    torch.testing.assert_close(found, composition.network.encode(told))
+    torch.testing.assert_close(found, composition.network.encode(conditions))
 
 
 def test_the_best_epoch_is_one_with_every_latent_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,17 +106,17 @@ def test_a_regressor_leaves_the_targets_alone() -> None:
 @pytest.mark.parametrize("code", [Gaussian(2, "full"), Gaussian(2, prior=VampPrior(3))])
 def test_free_nats_need_a_kl_of_each_latent(code: Any) -> None:
     with pytest.raises(RecipeError, match="needs 'latent_kl'"):
-        Recipe(code=code, objective=Objective() + Rate(free_nats=0.5))
+        Recipe(code=code, objective=Objective() + KL(free_nats=0.5))
 
 
 def test_free_nats_are_of_a_latent_and_not_of_its_positions() -> None:
-    recipe = Recipe(Conv((4,), bottleneck="spatial"), Gaussian(2), objective=Objective() + Rate(free_nats=0.5))
+    recipe = Recipe(Conv((4,), bottleneck="spatial"), Gaussian(2), objective=Objective() + KL(free_nats=0.5))
     composition = build(recipe, rows(shape=(2, 3))).eval()
     forward = composition(batch_of(rows(20, shape=(2, 3))))
     kl = forward.code.quantities["kl"]
     assert kl.ndim == 4
     wanted = kl.mean(0).flatten(1).sum(1).clamp_min(0.5).sum()
-    torch.testing.assert_close(Rate(free_nats=0.5)(forward), wanted)
+    torch.testing.assert_close(KL(free_nats=0.5)(forward), wanted)
 
 
 def test_a_row_without_a_density_has_no_likelihood_either_way() -> None:

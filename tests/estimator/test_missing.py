@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from isthmus import Autoencoder, presets
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.encoding import Standard
 from isthmus.data.in_memory import ArrayRows
 from isthmus.errors import CollapseWarning, DataError
@@ -41,7 +41,7 @@ def test_scaling_ignores_what_is_missing() -> None:
     scaling = Standard.fit(x, Schema.of(x))
     np.testing.assert_allclose(scaling.offset, np.nanmean(x, 0))
     np.testing.assert_allclose(scaling.scale, np.nanstd(x, 0))
-    batch = Reading(ArrayRows(x), Schema.of(x), scaling, masks=True).batch(x)
+    batch = EncodedRows(ArrayRows(x), Schema.of(x), scaling, masks=True).batch(x)
     assert batch.mask is not None and torch.equal(batch.mask, torch.from_numpy(~np.isnan(x)))
     assert (batch.x[~batch.mask] == 0).all() and torch.isfinite(batch.x).all()
     with pytest.raises(DataError, match="none in place"):
@@ -72,7 +72,7 @@ def test_what_is_missing_has_no_part_in_a_score() -> None:
         model = Autoencoder(recipe, random_state=0).fit(x)
     part = x[:20]
     with torch.no_grad():
-        batch = model.reading(part).batch(part)
+        batch = model.encoded_rows(part).batch(part)
         forward = model.composition_(batch)
         for row in range(20):
             alone = forward.parameters[row, :, ~np.isnan(part[row])]

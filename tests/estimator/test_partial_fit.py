@@ -52,7 +52,7 @@ def test_terms_have_their_final_weights() -> None:
     """An annealed term of a stream would stay at the weight of its first step."""
     model = stream(Autoencoder(presets.beta_vae(beta=4.0, warmup_share=0.9, latent_dim=1), random_state=0), 2)
     row = model.history_.rows[-1]
-    assert row["train/rate/weighted"] == pytest.approx(4.0 * row["train/rate"], rel=1e-6)
+    assert row["train/kl/weighted"] == pytest.approx(4.0 * row["train/kl"], rel=1e-6)
 
 
 def test_a_fitted_and_a_loaded_model_go_on(tmp_path: object) -> None:

@@ -19,7 +19,7 @@ from isthmus.data.batches import Loader
 from isthmus.data.encoding import Standard, Unit
 from isthmus.data.fit_encoding import survey
 from isthmus.data.open import open_source
-from isthmus.data.streaming import StreamLoader
+from isthmus.data.streaming import StreamingBatches
 from isthmus.errors import ArtifactError, DataError
 from isthmus.estimator.prepare import prepare
 from isthmus.schema import Schema
@@ -52,7 +52,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("stream")
 def test_a_stream_teaches_what_memory_does(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepare(str(path), RECIPE)
-    assert isinstance(prepared.data, StreamLoader) and prepared.held_rows == 100
+    assert isinstance(prepared.data, StreamingBatches) and prepared.held_rows == 100
     assert prepared.data.rows == 1900
     streamed = Autoencoder(RECIPE.replace({"training.epochs": 20}), random_state=0).fit(path)
     monkeypatch.undo()

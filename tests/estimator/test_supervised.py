@@ -111,6 +111,6 @@ def test_what_cannot_be_learned_is_refused(base: Autoencoder) -> None:
         LatentClassifier(base).fit(X[:, :3], Y)
     with pytest.raises(RecipeError, match="reconstruction_weight"):
         LatentClassifier(base, reconstruction_weight=-1.0).fit(X, Y)
-    told = Autoencoder(RECIPE, random_state=0).fit(X, condition=Y)
+    conditions = Autoencoder(RECIPE, random_state=0).fit(X, condition=Y)
     with pytest.raises(RecipeError, match="told a condition"):
-        LatentClassifier(told).fit(X, Y)
+        LatentClassifier(conditions).fit(X, Y)

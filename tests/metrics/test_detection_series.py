@@ -27,7 +27,7 @@ STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_si
 )
 
 
-def ranges_of(values: list[bool] | np.ndarray) -> list[tuple[int, int]]:
+def intervals_of(values: list[bool] | np.ndarray) -> list[tuple[int, int]]:
     """Return the first and the last step of each run."""
     found, start = [], None
     for step, inside in enumerate([*values, False]):
@@ -41,7 +41,7 @@ def ranges_of(values: list[bool] | np.ndarray) -> list[tuple[int, int]]:
 
 def soft_labels(labels: list[bool], length: int) -> list[float]:
     soft = [float(label) for label in labels]
-    for first, last in ranges_of(labels):
+    for first, last in intervals_of(labels):
         for step in range(len(labels)):
             distance = max(first - step, step - last, 0)
             if 0 < distance <= length / 2:
@@ -54,7 +54,7 @@ def slow_volumes(labels: list[bool], scores: list[float], buffer: int) -> tuple[
     roc, pr = [], []
     for length in range(buffer + 1):
         soft = soft_labels(labels, length)
-        ranges = ranges_of([value > 0 for value in soft])
+        ranges = intervals_of([value > 0 for value in soft])
         positives = (sum(labels) + sum(soft)) / 2
         curve, area = [(0.0, 0.0)], 0.0
         for level in sorted(set(scores), reverse=True):
@@ -135,7 +135,7 @@ def slow_range_f1(
         factor = 1 / len(touching) if cardinality == "reciprocal" and len(touching) > 1 else 1
         return factor * mine / whole
 
-    real, raised = ranges_of(labels), ranges_of(alarms)
+    real, raised = intervals_of(labels), intervals_of(alarms)
     if not raised:
         return 0.0
     recalls = []
@@ -180,7 +180,7 @@ def slow_adjusted(labels: list[bool], scores: list[float]) -> float:
     best = 0.0
     for level in set(scores):
         alarms = [score >= level for score in scores]
-        for first, last in ranges_of(labels):
+        for first, last in intervals_of(labels):
             if any(alarms[first : last + 1]):
                 alarms[first : last + 1] = [True] * (last - first + 1)
         hits = sum(a and b for a, b in zip(alarms, labels, strict=True))

@@ -12,7 +12,7 @@ from torch import Tensor
 from isthmus.codes import Deterministic, Gaussian
 from isthmus.corruptions import HidePatches
 from isthmus.networks import Attention, Widths
-from isthmus.networks.attention import Attend, AttentionNetwork, Block, Patches, sinusoids
+from isthmus.networks.attention import Attend, AttentionNetwork, Block, Tiling, sinusoids
 from isthmus.objectives import BinaryCrossEntropy, Contraction, Normal, Objective, Reconstruction, SquaredError
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
@@ -144,7 +144,7 @@ def test_positions_are_sines_and_cosines_of_each_axis() -> None:
 def test_tokens_are_the_patches_in_order_and_come_back_exactly(
     row: tuple[int, ...], form: str, patch: int, slices: list[Any]
 ) -> None:
-    patches = Patches(row, form, patch)
+    patches = Tiling(row, form, patch)
     x = noise(4, *row)
     tokens = patches.cut(x)
     assert tokens.shape == (4, len(slices), patches.values)

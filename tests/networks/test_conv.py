@@ -522,7 +522,7 @@ def test_presets() -> None:
     assert presets.conv_autoencoder().network == presets.conv_vae().network == Conv()
     assert presets.conv_denoising().network == Conv(skips=True)
     assert presets.conv_denoising(skips=False).network == Conv()
-    assert presets.conv_vae().objective.weights(1.0) == {"rate": 1.0}
+    assert presets.conv_vae().objective.weights(1.0) == {"kl": 1.0}
     assert presets.conv_denoising().corruption == presets.denoising().corruption
     assert presets.vae(network=Conv((4,))) == presets.conv_vae(channels=(4,))
     assert Objective() == presets.conv_autoencoder().objective

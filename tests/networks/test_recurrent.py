@@ -284,14 +284,14 @@ def test_gradients_reach_every_parameter(cell: str, mode: str, hidden: tuple[int
 @pytest.mark.parametrize("hidden", [(3,), (5,), (8, 5)], ids=str)
 def test_equal_rows_give_equal_results_wherever_they_stand(cell: str, mode: str, hidden: tuple[int, ...]) -> None:
     network = make(cell=cell, decoder=mode, hidden_dims=hidden, frame=2, condition=2).eval()
-    x, told, z = noise(256, 7, 2), noise(256, 2, seed=1), noise(256, 3, seed=2)
+    x, given, z = noise(256, 7, 2), noise(256, 2, seed=1), noise(256, 3, seed=2)
     mask = torch.arange(7).view(1, 7, 1) < torch.randint(1, 8, (256, 1, 1), generator=generator(4))
     mask = mask.expand(256, 7, 2)
     order = torch.randperm(256, generator=generator(5))
     with torch.no_grad():
         for seen in (None, mask):
-            batch = Batch(x, seen, told).observed()
-            moved = Batch(batch.x[order], None if seen is None else seen[order], told[order])
+            batch = Batch(x, seen, given).observed()
+            moved = Batch(batch.x[order], None if seen is None else seen[order], given[order])
             assert torch.equal(network.encode(batch)[order], network.encode(moved))
             assert torch.equal(network.decode(z, batch)[order], network.decode(z[order], moved))
 

@@ -33,9 +33,9 @@ def test_linear_of_kept_has_the_value_and_gradients_of_the_product() -> None:
     latents[0] = torch.tensor([4, 4, 5])  # twice in one row: a sum
     weight = torch.randn(5, 20, generator=generator(1), dtype=torch.float64)
     z = torch.zeros(7, 20, dtype=torch.float64).scatter_add(1, latents, values)
-    torch.testing.assert_close(sparse_linear.linear_of_kept(latents, values, weight), z @ weight.t())
+    torch.testing.assert_close(sparse_linear.sparse_decode(latents, values, weight), z @ weight.t())
     inputs = (values.requires_grad_(), weight.requires_grad_())
-    assert gradcheck(lambda values, weight: sparse_linear.linear_of_kept(latents, values, weight), inputs)
+    assert gradcheck(lambda values, weight: sparse_linear.sparse_decode(latents, values, weight), inputs)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 1.0])
@@ -47,7 +47,7 @@ def test_linear_for_kept_has_the_gradients_of_the_product(share: float) -> None:
     weigh = torch.randn(9, sparse_linear.LEAST_WIDTH, generator=generator(3), dtype=torch.float64)
     weigh *= torch.rand(weigh.shape, generator=generator(4)) < share
     found = []
-    for linear in (sparse_linear.linear_for_kept, F.linear):
+    for linear in (sparse_linear.sparse_gradient_encode, F.linear):
         inputs = [value.clone().requires_grad_() for value in (x, weight, bias)]
         y = linear(*inputs)
         found.append([y, *torch.autograd.grad((y * weigh).sum(), inputs)])
@@ -71,15 +71,15 @@ def test_a_step_through_what_is_kept_has_the_gradients_of_a_dense_step(
 
     def spy(*arguments: Tensor) -> Tensor:
         calls.append(arguments)
-        return sparse_linear.linear_of_kept(*arguments)
+        return sparse_linear.sparse_decode(*arguments)
 
-    monkeypatch.setattr(dense, "linear_of_kept", spy)
+    monkeypatch.setattr(dense, "sparse_decode", spy)
     found = []
     for plain in (False, True):
         composition = wide(0.1 * Sparsity(), network=network, condition=condition)
         if plain:
             monkeypatch.setattr(dense, "worthwhile", lambda *_: False)
-            monkeypatch.setattr(dense, "linear_for_kept", F.linear)
+            monkeypatch.setattr(dense, "sparse_gradient_encode", F.linear)
         loss = composition.loss(composition(Batch(x, condition=told)), {"sparsity": 0.1}).total
         loss.backward()
         found.append((loss, {name: p.grad for name, p in composition.named_parameters()}))
@@ -96,7 +96,7 @@ def test_a_term_that_differentiates_gradients_still_can(features: int) -> None:
     weight = torch.randn(sparse_linear.LEAST_WIDTH, 4, generator=generator(1), dtype=torch.float64).requires_grad_()
     bias = torch.randn(sparse_linear.LEAST_WIDTH, generator=generator(2), dtype=torch.float64).requires_grad_()
     found = []
-    for linear in (sparse_linear.linear_for_kept, F.linear):
+    for linear in (sparse_linear.sparse_gradient_encode, F.linear):
         cost = linear(x, weight, bias)[:, :features].square().sum()
         slopes = torch.autograd.grad(cost, (x, weight, bias), create_graph=True)
         total = sum(slope.square().sum() for slope in slopes)
@@ -110,7 +110,9 @@ def test_a_gradient_that_is_zero_here_may_not_be_beside() -> None:
     x = torch.randn(3, 4, generator=generator(), dtype=torch.float64)
     weight = torch.randn(sparse_linear.LEAST_WIDTH, 4, generator=generator(1), dtype=torch.float64).requires_grad_()
     gates = torch.zeros(sparse_linear.LEAST_WIDTH, dtype=torch.float64, requires_grad=True)
-    features = sparse_linear.linear_for_kept(x, weight, torch.zeros(sparse_linear.LEAST_WIDTH, dtype=torch.float64))
+    features = sparse_linear.sparse_gradient_encode(
+        x, weight, torch.zeros(sparse_linear.LEAST_WIDTH, dtype=torch.float64)
+    )
     (slope,) = torch.autograd.grad((gates * features).sum(), weight, create_graph=True)
     (found,) = torch.autograd.grad(slope.sum(), gates)
     torch.testing.assert_close(found, x.sum().expand(sparse_linear.LEAST_WIDTH))
@@ -120,7 +122,7 @@ def test_few_latents_closed_latents_and_use_take_the_plain_way(monkeypatch: pyte
     def refuse(*_: Tensor) -> Tensor:
         raise AssertionError("it was used")
 
-    monkeypatch.setattr(dense, "linear_of_kept", refuse)
+    monkeypatch.setattr(dense, "sparse_decode", refuse)
     batch = Batch(torch.from_numpy(rows(5)))
     narrow = build(Recipe(Dense(()), TopK(30, 4)), rows()).double().train()
     narrow(batch)
@@ -142,7 +144,7 @@ def test_training_through_what_is_kept_finds_what_dense_training_finds(monkeypat
     for plain in (False, True):
         if plain:
             monkeypatch.setattr(dense, "worthwhile", lambda *_: False)
-            monkeypatch.setattr(dense, "linear_for_kept", F.linear)
+            monkeypatch.setattr(dense, "sparse_gradient_encode", F.linear)
         history = Autoencoder(recipe, random_state=0).fit(rows(64)).history_
         costs.append(history["validation/reconstruction"])
     np.testing.assert_allclose(costs[0], costs[1], rtol=1e-3)

@@ -13,7 +13,7 @@ from isthmus import Autoencoder, Recipe, Training, presets
 from isthmus.codes import Gaussian
 from isthmus.composition import Composition
 from isthmus.networks import Dense
-from isthmus.objectives import Normal, Rate, Reconstruction, SquaredError
+from isthmus.objectives import KL, Normal, Reconstruction, SquaredError
 from tests.helpers import batch_of, build, draw, log_weights, rows, small
 
 COLUMNS, LATENT = 5, 2
@@ -21,7 +21,7 @@ VARIANCE = 0.5
 LINEAR = Recipe(
     Dense(()),
     Gaussian(LATENT),
-    objective=Reconstruction(Normal(VARIANCE)) + 1.0 * Rate(),
+    objective=Reconstruction(Normal(VARIANCE)) + 1.0 * KL(),
     preprocessing="none",
     training=Training(epochs=1, validation_fraction=0.0),
 )

@@ -18,7 +18,7 @@ from isthmus import Autoencoder, Recipe, presets
 from isthmus.codes import DiagonalNormal, Gaussian
 from isthmus.composition import Composition
 from isthmus.errors import RecipeError
-from isthmus.objectives import Capacity, Forward, ImportanceWeighted, Normal, Rate, Reconstruction, TotalCorrelation
+from isthmus.objectives import KL, Capacity, Forward, ImportanceWeighted, Normal, Reconstruction, TotalCorrelation
 from isthmus.schema import Batch
 from tests.helpers import Latents, build, draw, forward_of, log_weights, rows, small
 from tests.objectives.test_bounds import LINEAR, OFFSET, VARIANCE, data, marginal, set_linear
@@ -59,7 +59,7 @@ def test_one_sample_is_the_evidence_lower_bound() -> None:
         values = torch.stack(
             [composition.terms["importance_weighted"](composition(batch, draw(1, s))) for s in range(400)]
         )
-        rate = Rate()(composition(batch)).mean()
+        rate = KL()(composition(batch)).mean()
     assert values.mean().item() == pytest.approx(rate.item(), abs=0.05)
 
 
@@ -146,7 +146,7 @@ def test_the_decoders_gradient_is_the_bounds_own() -> None:
 
 
 def test_it_stands_in_place_of_the_rate() -> None:
-    for other in (Rate(), Capacity()):
+    for other in (KL(), Capacity()):
         with pytest.raises(RecipeError, match="count the same thing"):
             Recipe(code=Gaussian(2), objective=Reconstruction(Normal()) + other + 1.0 * ImportanceWeighted())
     with pytest.raises(RecipeError, match=r"'importance_weighted' needs 'posterior'.*variational"):
@@ -235,7 +235,7 @@ def test_feature_maps_count_every_position_as_a_latent() -> None:
 
 
 def test_it_is_added_to_the_rate_beta_minus_one_times() -> None:
-    assert presets.beta_tc_vae(beta=3.0).objective.weights(1.0) == {"rate": 1.0, "total_correlation": 2.0}
+    assert presets.beta_tc_vae(beta=3.0).objective.weights(1.0) == {"kl": 1.0, "total_correlation": 2.0}
     with pytest.raises(RecipeError, match=r"beta: expected a number in \[1"):
         presets.beta_tc_vae(beta=0.5)
 

@@ -19,6 +19,7 @@ from isthmus.corruptions import CORRUPTIONS, Chain, GaussianNoise, Mask, SaltAnd
 from isthmus.errors import RecipeError
 from isthmus.networks import NETWORKS, Dense
 from isthmus.objectives import (
+    KL,
     LIKELIHOODS,
     SCHEDULES,
     TERMS,
@@ -28,7 +29,6 @@ from isthmus.objectives import (
     Linear,
     Normal,
     Objective,
-    Rate,
     Reconstruction,
     Sparsity,
     SquaredError,
@@ -218,7 +218,7 @@ def test_the_json_of_a_recipe() -> None:
         Dense((256, 64), "tanh", tied=False),
         Gaussian(8),
         Mask(0.3) >> GaussianNoise((0.1, 1.0)),
-        Reconstruction(BinaryCrossEntropy()) + Linear(4.0) * Rate() + 0.001 * Sparsity(),
+        Reconstruction(BinaryCrossEntropy()) + Linear(4.0) * KL() + 0.001 * Sparsity(),
     )
     data = recipe.to_dict()
     assert data["format"] == 1
@@ -232,7 +232,7 @@ def test_the_json_of_a_recipe() -> None:
         "likelihood": {"kind": "binary_cross_entropy"},
         "terms": [
             {
-                "term": {"kind": "rate", "free_nats": 0.0},
+                "term": {"kind": "kl", "free_nats": 0.0},
                 "weight": {"kind": "linear", "end": 4.0, "start": 0.0, "over": 0.25},
             },
             {"term": {"kind": "sparsity"}, "weight": 0.001},
@@ -245,12 +245,12 @@ def test_a_part_may_be_its_kind_alone_and_the_rest_has_defaults() -> None:
     short = {
         "code": "gaussian",
         "corruption": "mask",
-        "objective": {"likelihood": "bernoulli", "terms": [{"term": "rate"}]},
+        "objective": {"likelihood": "bernoulli", "terms": [{"term": "kl"}]},
     }
-    expected = Recipe(code=Gaussian(), corruption=Mask(), objective=Objective(LIKELIHOODS["bernoulli"]()) + Rate())
+    expected = Recipe(code=Gaussian(), corruption=Mask(), objective=Objective(LIKELIHOODS["bernoulli"]()) + KL())
     assert Recipe.from_dict(short) == expected
     assert Recipe.from_dict({}) == Recipe()
-    weighted = {"code": "gaussian", "objective": {"terms": [{"term": "rate", "weight": "linear"}]}}
+    weighted = {"code": "gaussian", "objective": {"terms": [{"term": "kl", "weight": "linear"}]}}
     assert Recipe.from_dict(weighted).objective.terms[0].weight == Linear()
 
 
@@ -260,9 +260,9 @@ def test_the_sentence_of_examples_is_a_recipe() -> None:
         network=Dense((32, 64)),
         code=Gaussian(latent_dim=32),
         corruption=Mask(rate=0.3),
-        objective=Reconstruction(BinaryCrossEntropy()) + 1.0 * Rate() + 1e-3 * Sparsity(),
+        objective=Reconstruction(BinaryCrossEntropy()) + 1.0 * KL() + 1e-3 * Sparsity(),
     )
-    assert recipe.objective.weights(0.5) == {"rate": 1.0, "sparsity": 1e-3}
+    assert recipe.objective.weights(0.5) == {"kl": 1.0, "sparsity": 1e-3}
     for axis, value in (("network", "dense"), ("code", "gaussian"), ("corruption", "mask")):
         assert getattr(recipe, axis).kind == value
 
@@ -340,12 +340,12 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 def test_parts_may_be_set_whole() -> None:
     recipe = Recipe().replace(
-        {"code": Gaussian(3), "objective": Objective() + Rate(), "corruption": {"kind": "mask", "rate": 0.5}}
+        {"code": Gaussian(3), "objective": Objective() + KL(), "corruption": {"kind": "mask", "rate": 0.5}}
     )
-    assert recipe == Recipe(code=Gaussian(3), objective=Objective() + Rate(), corruption=Mask(0.5))
+    assert recipe == Recipe(code=Gaussian(3), objective=Objective() + KL(), corruption=Mask(0.5))
     assert recipe.replace({"corruption": None}).corruption is None
     assert recipe.replace({"corruption.rate": 0.25}).corruption == Mask(0.25)
-    assert recipe.replace({"objective.rate.free_nats": 0.5}).objective.terms[0].term == Rate(0.5)
+    assert recipe.replace({"objective.kl.free_nats": 0.5}).objective.terms[0].term == KL(0.5)
 
 
 def test_a_recipe_file(tmp_path: Any) -> None:
@@ -423,11 +423,11 @@ def test_presets_are_the_methods_they_are_named_after() -> None:
     assert presets.top_k(hidden_dims=(8,), likelihood="bernoulli").network == Dense((8,), unit_decoder=True)
     assert presets.gated(sparsity=0.3).objective.terms[0].term == Gate(0.3)
     assert summary(presets.contractive(weight=0.2)) == ("deterministic", None, {"contraction": 0.2})
-    assert summary(presets.vae()) == ("gaussian", None, {"rate": 1.0})
-    assert summary(presets.beta_vae(beta=7.0)) == ("gaussian", None, {"rate": 7.0})
-    assert presets.vae().objective.weights(0.0) == {"rate": 1.0}
-    assert presets.beta_vae(beta=4.0).objective.weights(0.0) == {"rate": 0.0}
-    assert presets.beta_vae(beta=4.0, warmup_share=0.0).objective.weights(0.0) == {"rate": 4.0}
+    assert summary(presets.vae()) == ("gaussian", None, {"kl": 1.0})
+    assert summary(presets.beta_vae(beta=7.0)) == ("gaussian", None, {"kl": 7.0})
+    assert presets.vae().objective.weights(0.0) == {"kl": 1.0}
+    assert presets.beta_vae(beta=4.0).objective.weights(0.0) == {"kl": 0.0}
+    assert presets.beta_vae(beta=4.0, warmup_share=0.0).objective.weights(0.0) == {"kl": 4.0}
     assert presets.sparse_l1().code == Deterministic(activation="relu")
     assert presets.sparse_kl().code == Deterministic(activation="sigmoid")
     assert presets.contractive().objective.terms[0].term == Contraction()

@@ -155,7 +155,7 @@ def test_the_page_states_the_figures_the_recipe_and_how_it_was_made(
         f"≥ {pictured['vae'].score(x):,.1f} nats",
         "dense 64 – 16 – 3 and back (relu)",
         "the row with Gaussian noise (std 0.3)",
-        "binary cross entropy + 1 × rate",
+        "binary cross entropy + 1 × kl",
         '"hidden_dims": [ 16 ]',
         "make it",
         "isthmus 0.1.0",
@@ -205,7 +205,7 @@ def test_of_many_rows_some_are_taken_evenly_and_the_page_says_so(
     tabled: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_rows, "_MOST_ROWS", 20)
-    taken = report_rows.subject_of(tabled, table(), np.arange(80) // 40)
+    taken = report_rows.report_rows_of(tabled, table(), np.arange(80) // 40)
     assert taken.index.tolist() == sorted(taken.index) and taken.index[[0, -1]].tolist() == [0, 79]
     assert taken.labels is not None and np.bincount(taken.labels.values).tolist() == [10, 10]
     assert "20 rows, spread evenly over the 80 that were given" in page({"m": tabled}, table(), tmp_path).text
@@ -308,7 +308,7 @@ def test_figures_of_a_table_are_in_standard_deviations(tabled: Autoencoder) -> N
 
 def test_columns_that_share_a_cause_survive_and_lonely_ones_do_not(tabled: Autoencoder) -> None:
     models, values = flattened({"m": tabled}, table())
-    rows = report_rows.subject_of(models["m"], values)
+    rows = report_rows.report_rows_of(models["m"], values)
     columns = sections.rebuilt(rows, [evaluation.study("m", models["m"], rows.values)])["columns"]
     shares = {column["name"]: column["shares"][0] for column in columns}
     assert min(shares[name] for name in "abc") > 0.9
@@ -318,7 +318,7 @@ def test_columns_that_share_a_cause_survive_and_lonely_ones_do_not(tabled: Autoe
 
 def test_cleaning_is_measured_against_the_clean_rows(pictured: dict[str, Autoencoder]) -> None:
     x, _ = images()
-    rows = report_rows.subject_of(pictured["cleaner"], x)
+    rows = report_rows.report_rows_of(pictured["cleaner"], x)
     studies = [evaluation.study(name, model, x) for name, model in pictured.items()]
     (by_hand,) = sections.cleaned(rows, studies, 0.3)
     assert by_hand["before"] == pytest.approx(0.09, rel=0.1)  # the noise's variance
@@ -355,29 +355,29 @@ def test_colour_images_keep_their_colours(channels_first: bool) -> None:
     shown[0, 0, 0], shown[0, 0, 1] = 0, 255
     x = np.moveaxis(shown, -1, 1) if channels_first else shown
     model = Autoencoder(presets.autoencoder(**SMALL)).fit(x)
-    assert (report_rows.subject_of(model, x).pixels(x) == shown).all()
+    assert (report_rows.report_rows_of(model, x).pixels(x) == shown).all()
 
 
 def test_flat_rows_that_are_scaled_like_images_are_shown_as_such() -> None:
     x = np.random.default_rng(0).integers(0, 255, (20, 196)).astype(np.uint8)
     x[0, :2] = 0, 255
     settings: dict[str, Any] = {**SMALL, "epochs": 1}
-    rows = report_rows.subject_of(Autoencoder(presets.autoencoder(**settings)).fit(x), x)
+    rows = report_rows.report_rows_of(Autoencoder(presets.autoencoder(**settings)).fit(x), x)
     assert rows.picture == (14, 14)
     assert (rows.pixels(x) == x.reshape(20, 14, 14)).all()
     other = Autoencoder(presets.autoencoder(**settings, preprocessing="standard")).fit(x)
-    assert report_rows.subject_of(other, x).picture is None
+    assert report_rows.report_rows_of(other, x).picture is None
 
 
 def test_large_images_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).integers(0, 255, (10, 200, 100)).astype(np.uint8)
     model = Autoencoder(presets.autoencoder(latent_dim=2, hidden_dims=(2,), epochs=1)).fit(x)
-    assert report_rows.subject_of(model, x).pixels(x).shape == (10, 67, 34)
+    assert report_rows.report_rows_of(model, x).pixels(x).shape == (10, 67, 34)
 
 
 def test_examples_are_the_first_of_each_class_and_pairs_go_between_them(pictured: dict[str, Autoencoder]) -> None:
     x, kinds = images()
-    rows = report_rows.subject_of(pictured["vae"], x, kinds[::-1].copy(), CLASSES)
+    rows = report_rows.report_rows_of(pictured["vae"], x, kinds[::-1].copy(), CLASSES)
     assert rows.examples().tolist() == [2, 1, 0]
     (between,) = sections.interpolations(rows, [evaluation.study("m", pictured["vae"], x)])
     path = pictured["vae"].interpolate(x[[2]], x[[1]], 10)[0]
@@ -388,7 +388,7 @@ def test_examples_are_the_first_of_each_class_and_pairs_go_between_them(pictured
 
 def test_samples_are_those_of_the_model(pictured: dict[str, Autoencoder]) -> None:
     x, _ = images()
-    rows = report_rows.subject_of(pictured["vae"], x, seed=3)
+    rows = report_rows.report_rows_of(pictured["vae"], x, seed=3)
     found = sections.samples(rows, [evaluation.study(name, model, x) for name, model in pictured.items()])
     assert [section["name"] for section in found] == ["vae"]
     drawn = png(found[0]["picture"])[..., 0]
@@ -399,7 +399,7 @@ def test_the_worst_rows_are_shown_with_what_was_expected(tabled: Autoencoder, tm
     x = table()
     x.loc[41, "b"] += 500.0
     models, values = flattened({"m": tabled}, x)
-    rows = report_rows.subject_of(models["m"], values, np.where(np.arange(80) == 41, "odd", "plain"))
+    rows = report_rows.report_rows_of(models["m"], values, np.where(np.arange(80) == 41, "odd", "plain"))
     section = sections.errors(rows, evaluation.study("m", models["m"], rows.values))
     worst = section["rows"][0]
     assert (worst["row"], worst["label"], worst["cells"][0]["name"]) == (41, "odd", "b")
@@ -415,7 +415,7 @@ def test_the_worst_rows_are_shown_with_what_was_expected(tabled: Autoencoder, tm
 def test_the_worst_images_come_first(pictured: dict[str, Autoencoder]) -> None:
     x, _ = images()
     x[33] = np.random.default_rng(0).choice([0, 255], (8, 8))
-    rows = report_rows.subject_of(pictured["vae"], x)
+    rows = report_rows.report_rows_of(pictured["vae"], x)
     original, rebuilt = sections.errors(rows, evaluation.study("m", pictured["vae"], x))["strips"]
     assert (png(original.picture)[:, :8, 0] == x[33]).all()
     wrong = np.square((x[33] - pictured["vae"].reconstruct(x)[33]) / 255.0).mean()
@@ -435,7 +435,7 @@ def test_the_map_is_that_of_pca() -> None:
 
 def test_labels_become_classes_numbers_or_classes_and_the_others(tabled: Autoencoder) -> None:
     def labels(values: Any, names: Any = None) -> report_rows.Labels:
-        found = report_rows.subject_of(tabled, table(), values, names).labels
+        found = report_rows.report_rows_of(tabled, table(), values, names).labels
         assert found is not None
         return found
 
@@ -465,7 +465,7 @@ def test_each_term_has_its_curve_and_its_weight_where_that_is_not_one(monkeypatc
         assert [line.values for line in drawn[0]] == [model.history_["train/total"], model.history_["validation/total"]]
         dashed = [line for lines in drawn for line in lines if line.dashed]
         if preset is presets.beta_vae:
-            weighted = [model.history_["train/rate/weighted"], model.history_["validation/rate/weighted"]]
+            weighted = [model.history_["train/kl/weighted"], model.history_["validation/kl/weighted"]]
             assert [line.values for line in dashed] == weighted
         else:
             assert not dashed
@@ -526,6 +526,6 @@ def test_a_recipe_is_told_in_words() -> None:
     recipe = presets.beta_vae(**SMALL, dropout=0.1, residual=True, normalisation="batch")
     words = evaluation.in_words(Autoencoder(recipe).fit(x).recipe_, 64)
     assert words["network"] == "dense 64 – 16 – 3 and back (relu, batch normalisation, dropout 0.1, residual)"
-    assert words["minimised"] == "binary cross entropy + (0 → 4) × rate"
+    assert words["minimised"] == "binary cross entropy + (0 → 4) × kl"
     assert words["encoder sees"] == "the row itself"
     assert report_page._number(12345.6) == "12,346" and report_page._percent(-0.001) == "0%"

@@ -67,7 +67,7 @@ def test_history_has_the_numbers_that_apply_to_the_code(name: str) -> None:
     assert model.metrics_["active_units"] == best["active_units"] == whole["active_units"]
     if "kl" in KINDS[name]:
         for kl in (best["health/kl"], model.metrics_["health/kl"], whole["health/kl"]):
-            assert kl == pytest.approx(best["validation/rate"], rel=1e-3)
+            assert kl == pytest.approx(best["validation/kl"], rel=1e-3)
 
 
 def test_the_numbers_are_those_of_the_metrics_on_the_same_rows() -> None:

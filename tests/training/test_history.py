@@ -41,8 +41,8 @@ def test_a_real_history_survives_csv() -> None:
     history = Autoencoder(small(presets.beta_vae())).fit(rows(60)).history_
     assert History.from_csv(history.to_csv()).rows == history.rows
     assert set(history.names()) == {
-        "epoch", "train/total", "train/reconstruction", "train/rate", "train/rate/weighted", "validation/total",
-        "validation/reconstruction", "validation/rate", "validation/rate/weighted", "learning_rate", "gradient_norm",
+        "epoch", "train/total", "train/reconstruction", "train/kl", "train/kl/weighted", "validation/total",
+        "validation/reconstruction", "validation/kl", "validation/kl/weighted", "learning_rate", "gradient_norm",
         "rows_per_second", "active_units", "seconds", "health/effective_rank", "health/dead_units",
         "health/average_activation", "health/share_below_0.1", "health/kl", "health/mutual_information",
     }  # fmt: skip
@@ -53,7 +53,7 @@ def test_plain_lines() -> None:
     stream = io.StringIO()
     lines = PlainLines(stream, every=0.0)
     lines.start(2, 20, 5)
-    lines.epoch({"epoch": 1, "train/total": 3.0, "train/rate": 1.0, "validation/total": 2.5, "rows_per_second": 1234.0})
+    lines.epoch({"epoch": 1, "train/total": 3.0, "train/kl": 1.0, "validation/total": 2.5, "rows_per_second": 1234.0})
     lines.stop("all done")
     assert stream.getvalue().splitlines() == [
         "training: 2 epochs of 10 steps, 5 done",
@@ -80,7 +80,7 @@ def test_every_progress_keeps_the_contract(progress: Progress, capsys: pytest.Ca
     for step in range(1, 5):
         assert progress.wants_step() in (True, False)
         progress.step(step // 3, step, 1.5)
-    progress.epoch({"epoch": 1, "train/total": 1.5, "train/rate": 0.5, "rows_per_second": 100.0})
+    progress.epoch({"epoch": 1, "train/total": 1.5, "train/kl": 0.5, "rows_per_second": 100.0})
     progress.stop("all done")
     assert capsys.readouterr().out == ""
 
@@ -92,7 +92,7 @@ def test_progress_is_chosen_by_the_place() -> None:
 
 def test_the_terms_in_one_line() -> None:
     assert terms_line({"train/total": 2.0}) == "train 2"
-    row = {"train/total": 2.0, "train/reconstruction": 1.5, "train/rate": 0.5, "train/rate/weighted": 1.0}
+    row = {"train/total": 2.0, "train/reconstruction": 1.5, "train/kl": 0.5, "train/kl/weighted": 1.0}
     assert terms_line(row) == "train 2 (reconstruction 1.5, rate 0.5)"
 
 

@@ -20,13 +20,13 @@ from isthmus.data.batches import Loader
 from isthmus.metrics import count_active
 from isthmus.networks import Dense
 from isthmus.objectives import (
+    KL,
     TERMS,
     Contraction,
     Forward,
     Linear,
     Objective,
     OwningTerm,
-    Rate,
     Reconstruction,
     Shapes,
     SquaredError,
@@ -153,7 +153,7 @@ def plain_training(recipe: Recipe) -> tuple[Composition, list[dict[str, float]]]
             Dense((7,), dropout=0.3),
             Gaussian(2),
             GaussianNoise(0.1),
-            Objective("auto_density") + Linear(end=3.0, over=0.7) * Rate() + 0.1 * Contraction(),
+            Objective("auto_density") + Linear(end=3.0, over=0.7) * KL() + 0.1 * Contraction(),
             training=settings(clip=None, batch_size=13, schedule="cosine"),
         ),
     ],
@@ -249,7 +249,7 @@ WARMED = Recipe(
     Dense((7,), dropout=0.4, normalisation="layer"),
     Gaussian(2),
     Mask(0.3),
-    Objective("auto_density") + Linear(end=3.0, start=0.5, over=1.0) * Rate(),
+    Objective("auto_density") + Linear(end=3.0, start=0.5, over=1.0) * KL(),
     training=settings(epochs=3),
 )
 
@@ -269,7 +269,7 @@ def test_validation_uses_the_training_formula_with_the_final_weights_in_evaluati
         reconstruction = forward.reconstruction.mean().item()
         rate = forward.code.quantities["kl"].sum(1).mean().item()
     assert found["reconstruction"] == pytest.approx(reconstruction, rel=1e-6)
-    assert found["rate"] == pytest.approx(rate, rel=1e-6)
+    assert found["kl"] == pytest.approx(rate, rel=1e-6)
     assert found["total"] == pytest.approx(reconstruction + 3.0 * rate, rel=1e-6)
     composition.train()
     assert run.validate() == found  # the same noise at every call
@@ -294,8 +294,8 @@ def test_weights_of_a_schedule_follow_the_steps() -> None:
     weights = [0.5 + 2.5 * step / steps for step in range(steps)]
     for epoch, row in enumerate(history):
         part = weights[4 * epoch : 4 * epoch + 4]
-        assert min(part) - 1e-9 <= row["train/rate/weighted"] / row["train/rate"] <= max(part) + 1e-9
-        assert row["validation/rate/weighted"] == pytest.approx(3.0 * row["validation/rate"])
+        assert min(part) - 1e-9 <= row["train/kl/weighted"] / row["train/kl"] <= max(part) + 1e-9
+        assert row["validation/kl/weighted"] == pytest.approx(3.0 * row["validation/kl"])
         assert row["learning_rate"] == pytest.approx(plain_rate(recipe.training, 4 * epoch + 3, steps))
 
 

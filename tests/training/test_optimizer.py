@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from isthmus.recipe import Training
-from isthmus.training.optimizer import FlatParameters, Optimiser
+from isthmus.training.optimizer import FlatParameters, Optimizer
 from tests.helpers import generator
 
 STEPS = 40
@@ -85,7 +85,7 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.schedule}-{s.weight_decay}-{s.clip}")
 def test_flat_fused_adam_is_plain_adam(settings: Training) -> None:
     model = network()
-    optimiser = Optimiser(list(model.parameters()), settings, STEPS)
+    optimiser = Optimizer(list(model.parameters()), settings, STEPS)
     norms = []
     for step in range(STEPS):
         optimiser.zero_grad()
@@ -106,7 +106,7 @@ def test_flat_fused_adam_is_plain_adam(settings: Training) -> None:
 @pytest.mark.parametrize("steps", [1, 3, 100])
 def test_learning_rate_follows_its_formula(schedule: str, warmup: int, steps: int) -> None:
     settings = Training(schedule=schedule, warmup_steps=warmup, learning_rate=0.5)
-    optimiser = Optimiser(list(network().parameters()), settings, steps)
+    optimiser = Optimizer(list(network().parameters()), settings, steps)
     rates = [optimiser.rate(step) for step in range(steps)]
     assert rates == pytest.approx([plain_rate(settings, step, steps) for step in range(steps)], rel=1e-9, abs=1e-12)
     assert all(0 < rate <= 0.5 for rate in rates)
@@ -141,7 +141,7 @@ def test_weights_decay_and_biases_do_not(decay: float) -> None:
     """With no gradient AdamW does nothing but decay."""
     model = nn.Linear(3, 2)
     before = [p.detach().clone() for p in model.parameters()]
-    optimiser = Optimiser(list(model.parameters()), Training(weight_decay=decay, learning_rate=0.5), 10)
+    optimiser = Optimizer(list(model.parameters()), Training(weight_decay=decay, learning_rate=0.5), 10)
     optimiser.zero_grad()
     optimiser.step(4)
     kept = 1.0 - optimiser.rate(4) * decay
@@ -151,7 +151,7 @@ def test_weights_decay_and_biases_do_not(decay: float) -> None:
 
 def test_an_owner_of_nothing_but_vectors_does_not_decay() -> None:
     vector = nn.Parameter(torch.ones(3))
-    optimiser = Optimiser([vector], Training(weight_decay=0.5, learning_rate=0.5), 10)
+    optimiser = Optimizer([vector], Training(weight_decay=0.5, learning_rate=0.5), 10)
     optimiser.zero_grad()
     optimiser.step(4)
     assert vector.tolist() == [1.0, 1.0, 1.0]
@@ -160,7 +160,7 @@ def test_an_owner_of_nothing_but_vectors_does_not_decay() -> None:
 def test_state_goes_on_where_it_was() -> None:
     settings: Any = Training(weight_decay=0.1)
     straight = network()
-    one = Optimiser(list(straight.parameters()), settings, STEPS)
+    one = Optimizer(list(straight.parameters()), settings, STEPS)
     for step in range(20):
         one.zero_grad()
         loss_of(straight, step).backward()
@@ -169,7 +169,7 @@ def test_state_goes_on_where_it_was() -> None:
             state = {name: value.clone() for name, value in one.state().items()}
             average = one.norm_average
     resumed = network()
-    other = Optimiser(list(resumed.parameters()), settings, STEPS)
+    other = Optimizer(list(resumed.parameters()), settings, STEPS)
     other.load_state(state)
     other.norm_average = average
     for step in range(10, 20):
@@ -182,7 +182,7 @@ def test_state_goes_on_where_it_was() -> None:
 
 def test_a_gradient_that_is_not_finite_leaves_the_average_alone() -> None:
     model = network()
-    optimiser = Optimiser(list(model.parameters()), Training(), STEPS)
+    optimiser = Optimizer(list(model.parameters()), Training(), STEPS)
     loss_of(model, 0).backward()
     optimiser.step(0)
     average = optimiser.norm_average

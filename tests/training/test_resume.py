@@ -21,7 +21,7 @@ from isthmus.composition import Composition
 from isthmus.corruptions import Mask
 from isthmus.errors import ArtifactError
 from isthmus.networks import Dense
-from isthmus.objectives import Auxiliary, Commitment, Linear, Objective, Rate
+from isthmus.objectives import KL, Auxiliary, Commitment, Linear, Objective
 from isthmus.recipe import Training
 from isthmus.schema import Batch, Schema
 from isthmus.training import CheckpointStore, History, train
@@ -44,7 +44,7 @@ RECIPES = {
     "vae with a schedule": Recipe(
         Dense((9,)),
         Gaussian(2),
-        objective=Objective("auto_density") + Linear(end=2.0, over=0.8) * Rate(),
+        objective=Objective("auto_density") + Linear(end=2.0, over=0.8) * KL(),
         training=training(weight_decay=0.01, batch_size=13),
     ),
     "normal density": Recipe(Dense((9,)), Gaussian(2), objective=presets.vae().objective, preprocessing="standard"),
@@ -66,12 +66,12 @@ RECIPES = {
         training=training(),
     ),
     "annealed temperature": Recipe(
-        Dense((9,)), GumbelSoftmax(6, 3), objective=Objective("auto_density") + 0.1 * Rate(), training=training()
+        Dense((9,)), GumbelSoftmax(6, 3), objective=Objective("auto_density") + 0.1 * KL(), training=training()
     ),
     "learned prior": Recipe(
         Dense((9,)),
         Gaussian(3, "full", VampPrior(5)),
-        objective=Objective("auto_density") + 0.1 * Rate(),
+        objective=Objective("auto_density") + 0.1 * KL(),
         training=training(),
     ),
     "adversary": adversarial(0.5, epochs=4, checkpoint_seconds=0.0),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.arrays import as_rows
-from isthmus.data.fit_encoding import Survey, survey
+from isthmus.data.fit_encoding import EncodingFitter, survey
 from isthmus.data.in_memory import TableRows
 from isthmus.data.open import open_source
 from isthmus.data.source import Array, Source
@@ -55,7 +55,7 @@ def _is_plain(source: Source, schema: Schema) -> bool:
     return all(column.kind in ("numeric", "binary") and not column.missing for column in schema.columns or ())
 
 
-def _encoded(source: Source, found: Survey) -> tuple[Array, Schema]:
+def _encoded(source: Source, found: EncodingFitter) -> tuple[Array, Schema]:
     encoding, schema = found.encoding("columns")
     rows = encoding.forward(_taken(source))
     # Zero is the mean of a number, and what the network sees of a value that is missing.

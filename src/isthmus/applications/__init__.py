@@ -6,9 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from isthmus.applications.folder import application_of
 from isthmus.errors import ArtifactError, unknown_name
-from isthmus.estimator.autoencoder import load as load_autoencoder
 
 # The kind that a folder's manifest states, and the class that reads it.
 APPLICATIONS = {
@@ -23,6 +21,10 @@ def load(path: str | Path) -> Any:
     Raises:
         ArtifactError: if it is missing, damaged, incomplete or newer.
     """
+    # Both need torch, which the list of commands does without.
+    from isthmus.applications.folder import application_of
+    from isthmus.estimator.autoencoder import load as load_autoencoder
+
     application = application_of(path)
     if application is None:
         return load_autoencoder(path)

@@ -2,9 +2,9 @@
 
 ```
 manifest.json           format, application, versions of libraries, SHA-256 of every file
-detector.json           settings, threshold, which member has which scores
-detector.safetensors    calibration rows' strangeness, and what scores have fitted
-members/0, members/1    an `isthmus.Autoencoder` each, which `isthmus.load` reads, too
+application.json           settings, threshold, which member has which scores
+application.safetensors    calibration rows' anomaly score, and what scores have fitted
+autoencoders/0, autoencoders/1    an `isthmus.Autoencoder` each, which `isthmus.load` reads, too
 README.md
 ```
 """
@@ -33,10 +33,10 @@ from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.estimator.autoencoder import load as load_autoencoder
 from isthmus.estimator.model_folder import FORMAT, read_checked, read_manifest
 
-_SETTINGS, _ARRAYS, _CARD, _MANIFEST = "detector.json", "detector.safetensors", "README.md", "manifest.json"
+_SETTINGS, _ARRAYS, _CARD, _MANIFEST = "application.json", "application.safetensors", "README.md", "manifest.json"
 _FILES = (_SETTINGS, _ARRAYS, _CARD)
 _LIBRARIES = ("isthmus", "torch", "numpy", "scikit-learn", "safetensors")
-_MOST_MEMBERS = 1000
+_MOST_ESTIMATORS = 1000
 _FLOATS = (torch.float32, torch.float64)
 
 # What a stranger's settings may run into.
@@ -54,14 +54,14 @@ class Stored:
         application: its kind, such as "anomaly_detector".
         settings: plain JSON values.
         arrays: numbers, by name.
-        members: fitted autoencoders.
+        estimators: fitted autoencoders.
         card: the text of README.md.
     """
 
     application: str
     settings: dict[str, Any]
     arrays: Arrays
-    members: list[Autoencoder]
+    estimators: list[Autoencoder]
     card: str
 
 
@@ -84,23 +84,23 @@ def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def _write(stored: Stored, folder: Path) -> None:
-    for place, member in enumerate(stored.members):
-        member.save(folder / "members" / str(place))
+    for place, member in enumerate(stored.estimators):
+        member.save(folder / "autoencoders" / str(place))
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in stored.arrays.items()}
     contents = {
-        _SETTINGS: (readable_json({**stored.settings, "members": len(stored.members)}) + "\n").encode(),
+        _SETTINGS: (readable_json({**stored.settings, "autoencoders": len(stored.estimators)}) + "\n").encode(),
         _ARRAYS: save_tensors(tensors),
         _CARD: stored.card.encode("utf-8", "surrogatepass"),
     }
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    for name in _manifests(len(stored.members)):
+    for name in _manifests(len(stored.estimators)):
         hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     manifest = {
         "format": FORMAT,
         "application": stored.application,
         "libraries": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
         "sha256": hashes,
-        "metrics": stored.members[0].metrics_,
+        "metrics": stored.estimators[0].metrics_,
     }
     for name, data in {**contents, _MANIFEST: (readable_json(manifest) + "\n").encode()}.items():
         write_whole(folder / name, data)
@@ -108,7 +108,7 @@ def _write(stored: Stored, folder: Path) -> None:
 
 def _manifests(members: int) -> list[str]:
     """Return the members' manifests, whose hashes vouch for all that is in a member's folder."""
-    return [f"members/{place}/{_MANIFEST}" for place in range(members)]
+    return [f"autoencoders/{place}/{_MANIFEST}" for place in range(members)]
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
@@ -118,7 +118,7 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise ArtifactError(f"{str(folder)!r} exists; try another name, or overwrite=True (--overwrite) to replace it")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
-    if names and (application_of(folder) is None or names - {*_FILES, _MANIFEST, "members"}):
+    if names and (application_of(folder) is None or names - {*_FILES, _MANIFEST, "autoencoders"}):
         raise ArtifactError(f"{str(folder)!r} is not only a detector's folder, so it is not overwritten; try another")
 
 
@@ -146,17 +146,17 @@ def load(path: str | Path) -> Stored:
     data = {name: read_checked(folder, name, manifest) for name in _FILES}
     try:
         settings = json.loads(data[_SETTINGS])
-        count = settings["members"]
+        count = settings["autoencoders"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ArtifactError(f"{_SETTINGS} of {str(folder)!r} is not usable: {error}") from None
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_MEMBERS:
-        raise ArtifactError(f"{_SETTINGS} of {str(folder)!r} names {count!r} members")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_ESTIMATORS:
+        raise ArtifactError(f"{_SETTINGS} of {str(folder)!r} names {count!r} autoencoders")
     for name in _manifests(count):
         read_checked(folder, name, manifest)
-    members = [load_autoencoder(folder / "members" / str(place)) for place in range(count)]
+    members = [load_autoencoder(folder / "autoencoders" / str(place)) for place in range(count)]
     rows = {member.schema_.row for member in members}
     if len(rows) > 1:
-        raise ArtifactError(f"{str(folder)!r} has members of rows of different shapes: {sorted(rows)}")
+        raise ArtifactError(f"{str(folder)!r} has autoencoders of rows of different shapes: {sorted(rows)}")
     return Stored(application, settings, _arrays(folder, data[_ARRAYS]), members, data[_CARD].decode(errors="replace"))
 
 

@@ -114,9 +114,9 @@ def fit(
     check_parent(out)
     missing = chosen is not None and chosen.missing == "mask"
     asked = Asked.of(rows, column, drop)
-    source, told = read_training(data, asked, condition, missing=missing)
-    if told is not None and not quiet:
-        say_condition(told)
+    source, conditions = read_training(data, asked, condition, missing=missing)
+    if conditions is not None and not quiet:
+        say_condition(conditions)
     if chosen is None:
         advised, line = choose_recipe(source, str(goal))
         chosen = advised.replace(changes)
@@ -126,7 +126,7 @@ def fit(
     model = Autoencoder(chosen, verbose=not quiet)
     model.fit(
         source,
-        condition=told,
+        condition=conditions,
         checkpoint=None if resume else checkpoint,
         resume_from=checkpoint if resume else None,
     )

@@ -20,7 +20,7 @@ from isthmus.datasets.bundled import LabelledImages, fashion_mnist
 from isthmus.errors import ArtifactError
 from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.recipe import Recipe
-from isthmus.report.evaluation import Figures, study
+from isthmus.report.evaluation import ModelMetrics, study
 from isthmus.report.page import write_report
 
 Echo = Callable[[Any], None]
@@ -52,7 +52,7 @@ class DemoResult:
     folder: Path
     report: Path
     models: Mapping[str, Path]
-    figures: Mapping[str, Figures]
+    figures: Mapping[str, ModelMetrics]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:

@@ -59,14 +59,14 @@ def inspect_detector(path: Path, *, as_json: bool) -> None:
 
     detector = load_detector(path)
     if as_json:
-        recipes = [member.recipe_.to_dict() for member in detector.members_]
-        print_json({**facts(detector), "recipes": recipes, "schema": detector.members_[0].schema_.to_dict()})
+        recipes = [member.recipe_.to_dict() for member in detector.estimators_]
+        print_json({**facts(detector), "recipes": recipes, "schema": detector.estimators_[0].schema_.to_dict()})
         return
     typer.echo("detector of anomalies")
     for line in lines(detector):
         typer.echo(f"  {line}")
-    typer.echo(f"  threshold at a strangeness of {detector.threshold_.value:.4g} (0 is a typical row)")
-    members = len(detector.members_)
+    typer.echo(f"  threshold at a anomaly score of {detector.threshold_.value:.4g} (0 is a typical row)")
+    members = len(detector.estimators_)
     typer.echo(
         f"  isthmus inspect {path / 'members' / '0'}" + (f", ..., {members - 1}" if members > 1 else "") + " shows more"
     )
@@ -74,7 +74,7 @@ def inspect_detector(path: Path, *, as_json: bool) -> None:
 
 def _print_rows(model: Autoencoder) -> None:
     schema = model.schema_
-    read = dict(schema.reading or {})
+    read = dict(schema.metadata or {})
     if "rows" in read:
         typer.echo(f"read as    {read['rows']}")
     for name in ("channels", "drop"):
@@ -106,7 +106,7 @@ def inspect_data(path: str, asked: Asked, *, as_json: bool) -> None:
     schema = None if source.kind == "image" and not hasattr(source, "values") else _schema(source)
     if as_json:
         described = {} if schema is None else schema.to_dict()
-        described.pop("reading", None)
+        described.pop("metadata", None)
         shape = {"kind": source.kind, "rows": len(source), **described}
         print_json({**shape, "facts": dict(facts), "notes": list(source.notes)})
         return

@@ -30,9 +30,9 @@ def encode(
     from isthmus.console.outputs import check_numbers
 
     check_numbers(out)
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
+    fitted, rows, conditions = _prepare_rows(model, out, overwrite, data, drop, condition)
     names = [f"latent{index}" for index in range(len(fitted.get_feature_names_out()))]
-    _stream(out, fitted.transform, rows, as_json, (len(names),), "float32", names, condition=told)
+    _stream(out, fitted.transform, rows, as_json, (len(names),), "float32", names, condition=conditions)
 
 
 def decode(
@@ -51,8 +51,8 @@ def decode(
 
     fitted = _prepare(model, out, overwrite, rows=True)
     values = read_codes(codes)
-    _, told = read_condition_of(fitted, condition, len(values))
-    _finish(out, fitted, fitted.inverse_transform(values, condition=told), as_json)
+    _, conditions = read_condition_of(fitted, condition, len(values))
+    _finish(out, fitted, fitted.inverse_transform(values, condition=conditions), as_json)
 
 
 def reconstruct(
@@ -65,8 +65,8 @@ def reconstruct(
     as_json: Json = False,
 ) -> None:
     """Write DATA as the model rebuilds it from its codes."""
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition, rows=True)
-    _rebuild(out, fitted, fitted.reconstruct, rows, as_json, condition=told)
+    fitted, rows, conditions = _prepare_rows(model, out, overwrite, data, drop, condition, rows=True)
+    _rebuild(out, fitted, fitted.reconstruct, rows, as_json, condition=conditions)
 
 
 def denoise(
@@ -79,10 +79,10 @@ def denoise(
     as_json: Json = False,
 ) -> None:
     """Write DATA cleaned: rebuilt by a model that was trained to undo noise (recipe `denoising`)."""
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition, rows=True)
+    fitted, rows, conditions = _prepare_rows(model, out, overwrite, data, drop, condition, rows=True)
     if fitted.recipe_.corruption is None:
         say("note: this model was trained without corruption; a model of the recipe `denoising` cleans better")
-    _rebuild(out, fitted, fitted.reconstruct, rows, as_json, condition=told)
+    _rebuild(out, fitted, fitted.reconstruct, rows, as_json, condition=conditions)
 
 
 def impute(
@@ -98,14 +98,14 @@ def impute(
     as_json: Json = False,
 ) -> None:
     """Write DATA with its missing values filled in, by a model that was fitted with missing=mask (recipe `imputer`)."""
-    from isthmus.console.inputs import read_told
+    from isthmus.console.inputs import read_with_condition
 
     fitted = _prepare(model, out, overwrite, rows=True)
     if fitted.recipe_.missing != "mask":
         expected, got = "a model that takes missing values", f"one of missing={fitted.recipe_.missing}"
         raise RecipeError(explain(expected, got, "isthmus fit --recipe miwae, or fit --set missing=mask"))
-    rows, told = read_told(fitted, data, drop, condition)
-    _rebuild(out, fitted, fitted.impute, rows, as_json, condition=told, samples=samples)
+    rows, conditions = read_with_condition(fitted, data, drop, condition)
+    _rebuild(out, fitted, fitted.impute, rows, as_json, condition=conditions, samples=samples)
 
 
 def score(
@@ -128,26 +128,26 @@ def score(
 
     if out is not None:
         check_numbers(out)
-    fitted, rows, told = _prepare_rows(model, out, overwrite, data, drop, condition)
+    fitted, rows, conditions = _prepare_rows(model, out, overwrite, data, drop, condition)
     if isinstance(rows, SeriesWindows):
-        _score_steps(fitted, rows, out, as_json, told)
+        _score_steps(fitted, rows, out, as_json, conditions)
         return
     if out is not None:
-        _stream(out, fitted.score_samples, rows, as_json, (), "float64", ["score"], condition=told)
+        _stream(out, fitted.score_samples, rows, as_json, (), "float64", ["score"], condition=conditions)
         return
-    scores = fitted.score_samples(rows, condition=told)
+    scores = fitted.score_samples(rows, condition=conditions)
     if as_json:
         print_json({"rows": len(scores), "mean": float(scores.mean()), "scores": scores.tolist()})
     else:
         sys.stdout.write("score\n" + "".join(f"{value!r}\n" for value in scores.tolist()))
 
 
-def _score_steps(fitted: Autoencoder, rows: Any, out: Path | None, as_json: bool, told: Any) -> None:
+def _score_steps(fitted: Autoencoder, rows: Any, out: Path | None, as_json: bool, conditions: Any) -> None:
     """Write a score for each time step of series."""
     if out is not None:
-        _stream(out, fitted.score_steps, rows, as_json, (), "float64", condition=told)
+        _stream(out, fitted.score_steps, rows, as_json, (), "float64", condition=conditions)
         return
-    scores = fitted.score_steps(rows, condition=told)
+    scores = fitted.score_steps(rows, condition=conditions)
     table = hasattr(scores, "to_pylist")
     if as_json:
         values = scores.to_pylist() if table else scores.tolist()
@@ -177,8 +177,8 @@ def sample(
     from isthmus.console.inputs import read_condition_of
 
     fitted = _prepare(model, out, overwrite, rows=True)
-    count, told = read_condition_of(fitted, condition, number)
-    rows = fitted.sample(count, random_state=seed, noise=noise, condition=told)
+    count, conditions = read_condition_of(fitted, condition, number)
+    rows = fitted.sample(count, random_state=seed, noise=noise, condition=conditions)
     _finish(out, fitted, rows, as_json)
 
 
@@ -199,10 +199,10 @@ def interpolate(
     from isthmus.console.inputs import one_condition, read_alike, some_rows
 
     fitted = _prepare(model, out, overwrite, rows=True)
-    told = one_condition(fitted, condition)
+    conditions = one_condition(fitted, condition)
     source = read_alike(fitted, data, drop)
     start, end = (some_rows(source, np.array([row])) for row in _row_pair(rows, len(source)))
-    found = fitted.interpolate(start, end, steps, condition=told)
+    found = fitted.interpolate(start, end, steps, condition=conditions)
     _finish(out, fitted, found if fitted.schema_.columns is not None else found[0], as_json)
 
 
@@ -247,11 +247,11 @@ def _prepare_rows(
     rows: bool = False,
 ) -> tuple[Autoencoder, Source, Any]:
     """Load the model, and read the rows and what it is told beside them."""
-    from isthmus.console.inputs import read_told
+    from isthmus.console.inputs import read_with_condition
     from isthmus.estimator.autoencoder import load
 
     fitted = load(model) if out is None else _prepare(model, out, overwrite, rows=rows)
-    return fitted, *read_told(fitted, data, drop, condition)
+    return fitted, *read_with_condition(fitted, data, drop, condition)
 
 
 def _rebuild(out: Path, fitted: Autoencoder, verb: Any, rows: Source, as_json: bool, **options: Any) -> None:

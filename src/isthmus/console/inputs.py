@@ -46,11 +46,11 @@ def read_training(data: str, asked: Asked, condition: str | None, *, missing: bo
     if condition is None:
         return read_data(data, asked, missing=missing), None
     if _is_file(condition):
-        rows, told = read_data(data, asked, missing=missing), _told(condition)
+        rows, conditions = read_data(data, asked, missing=missing), _encoded_condition(condition)
     else:
-        rows, told = _apart(_OPTION, data, condition, asked, missing=missing)
-    _check_length(_OPTION, "conditions", len(rows), len(told))
-    return rows, _numbers(told[:, None]) if told.ndim == 1 and told.dtype.kind == "f" else told
+        rows, conditions = _apart(_OPTION, data, condition, asked, missing=missing)
+    _check_length(_OPTION, "conditions", len(rows), len(conditions))
+    return rows, _numbers(conditions[:, None]) if conditions.ndim == 1 and conditions.dtype.kind == "f" else conditions
 
 
 def read_alike(model: Autoencoder, data: str, drop: Drop) -> Source:
@@ -59,21 +59,21 @@ def read_alike(model: Autoencoder, data: str, drop: Drop) -> Source:
     return _noted(open_source(data, drop=tuple(drop or ()), like=model.schema_, missing=missing))
 
 
-def read_told(model: Autoencoder, data: str, drop: Drop, condition: str | None) -> tuple[Source, Any]:
+def read_with_condition(model: Autoencoder, data: str, drop: Drop, condition: str | None) -> tuple[Source, Any]:
     """Return the rows that a model is to see, and what it is told beside them: by a file, a column, or one for all."""
-    _check_told(model, condition)
+    _check_condition(model, condition)
     if condition is None:
         return read_alike(model, data, drop), None
     if _is_file(condition):
-        rows, told = read_alike(model, data, drop), _told(condition)
+        rows, conditions = read_alike(model, data, drop), _encoded_condition(condition)
     else:
         one = _one(model, condition)
         if one is not None:
             rows = read_alike(model, data, drop)
             return rows, np.repeat(one, len(rows), 0)
-        rows, told = _apart_alike(_OPTION, model, data, drop, condition, nor=f", nor is it {_known(model)}")
-    _check_length(_OPTION, "conditions", len(rows), len(told))
-    return rows, _fitting(model, told)
+        rows, conditions = _apart_alike(_OPTION, model, data, drop, condition, nor=f", nor is it {_known(model)}")
+    _check_length(_OPTION, "conditions", len(rows), len(conditions))
+    return rows, _fitting(model, conditions)
 
 
 def read_labelled(model: Autoencoder, data: str, drop: Drop, labels: str | None) -> tuple[Source, Any]:
@@ -100,18 +100,18 @@ def read_condition_of(model: Autoencoder, condition: str | None, count: int | No
         condition: what was typed.
         count: how many rows there are; None for as many as the file has, or 64.
     """
-    _check_told(model, condition)
+    _check_condition(model, condition)
     if condition is not None and _is_file(condition):
-        told = _fitting(model, _told(condition))
-        _check_length(_OPTION, "conditions", len(told) if count is None else count, len(told))
-        return len(told), told
+        conditions = _fitting(model, _encoded_condition(condition))
+        _check_length(_OPTION, "conditions", len(conditions) if count is None else count, len(conditions))
+        return len(conditions), conditions
     count = 64 if count is None else count
     return count, one_condition(model, condition, count)
 
 
 def one_condition(model: Autoencoder, condition: str | None, count: int = 1) -> Any:
     """Return the one condition of `count` rows, or None for a model that is told nothing."""
-    _check_told(model, condition)
+    _check_condition(model, condition)
     if condition is None:
         return None
     one = _one(model, condition)
@@ -131,7 +131,7 @@ def _apart(option: str, data: str, name: str, asked: Asked, *, missing: bool) ->
     )
     if name == FOLDER and getattr(source, "labels", None) is not None:
         return _noted(source), np.asarray(source.labels)  # type: ignore[attr-defined]
-    told = _column(option, data, source, name)
+    conditions = _column(option, data, source, name)
     rest = _without(source, data, (name,), asked.drop)
     if asked.rows == "vector" and isinstance(rest, TableRows):
         rest = open_source(rest.table, rows="vector", missing=missing)
@@ -139,8 +139,8 @@ def _apart(option: str, data: str, name: str, asked: Asked, *, missing: bool) ->
     kinds, scales = ({key: kind for key, kind in one.items() if key != name} for one in (said.kinds, said.scales))
     rest.stated = Stated(kinds, scales)
     # A later table may have the column, which is no part of a row, or may not.
-    rest.reading = {**rest.reading, "drop": sorted({*asked.drop, name})}
-    return _noted(rest), told
+    rest.metadata = {**rest.metadata, "drop": sorted({*asked.drop, name})}
+    return _noted(rest), conditions
 
 
 def _apart_alike(
@@ -154,10 +154,10 @@ def _apart_alike(
             return _noted(source), np.asarray(source.labels)  # type: ignore[attr-defined]
     else:
         source = open_source(data, drop=tuple(drop or ()), missing=True)
-    told = _column(option, data, source, name, nor)
-    left_out = {name, *((schema.reading or {}).get("drop", ()))}
+    conditions = _column(option, data, source, name, nor)
+    left_out = {name, *((schema.metadata or {}).get("drop", ()))}
     known = [column for column in source.schema.names if column in left_out]  # type: ignore[attr-defined]
-    return _noted(open_source(_without(source, data, known, drop or ()), like=schema, missing=missing)), told
+    return _noted(open_source(_without(source, data, known, drop or ()), like=schema, missing=missing)), conditions
 
 
 def _column(option: str, data: str, source: Source, name: str, nor: str = "") -> Any:
@@ -213,25 +213,25 @@ def _is_file(text: str) -> bool:
     return Path(text).is_file() or Path(text.partition("#")[0]).is_file()
 
 
-def _told(path: str) -> Any:
+def _encoded_condition(path: str) -> Any:
     try:
-        told = read_condition(path)
+        conditions = read_condition(path)
     except DataError as error:
         raise DataError(f"{_OPTION} {path}: {error}") from None
-    if told.ndim == 0:
+    if conditions.ndim == 0:
         got = "a single number"
         raise DataError(f"{_OPTION} {path}: " + explain("one value or more for each row", got, "another array"))
-    return told if told.ndim == 1 else _numbers(told)
+    return conditions if conditions.ndim == 1 else _numbers(conditions)
 
 
-def _numbers(told: Any) -> Any:
+def _numbers(conditions: Any) -> Any:
     """Return numbers `(rows, values)`, or refuse what is none."""
-    if told.dtype.kind in "fiub" and not np.isfinite(told).all():
+    if conditions.dtype.kind in "fiub" and not np.isfinite(conditions).all():
         got = "NaN or inf"
-    elif told.dtype.kind in "USO" and told.size:
-        got = repr(str(told.flat[0]))
+    elif conditions.dtype.kind in "USO" and conditions.size:
+        got = repr(str(conditions.flat[0]))
     else:
-        return check_values(told)
+        return check_values(conditions)
     raise DataError(f"{_OPTION}: " + explain("numbers", got, "another file or column"))
 
 
@@ -240,7 +240,7 @@ def _check_length(option: str, what: str, rows: int, got: int) -> None:
         raise DataError(f"{option}: " + explain(f"{rows} {what}, one for each row", str(got), "another file"))
 
 
-def _check_told(model: Autoencoder, condition: str | None) -> None:
+def _check_condition(model: Autoencoder, condition: str | None) -> None:
     """Refuse a condition for a model that knows none, and none for a model that needs one."""
     needed = model.schema_.condition_dim
     if condition is not None and not needed:
@@ -277,12 +277,12 @@ def _one(model: Autoencoder, text: str) -> Any:
     return _numbers(np.asarray([numbers])) if len(numbers) == model.schema_.condition_dim else None
 
 
-def _fitting(model: Autoencoder, told: Any) -> Any:
+def _fitting(model: Autoencoder, conditions: Any) -> Any:
     """Return a condition as the model knows it: one number a row as a column, whole numbers as integers for labels."""
     if model.schema_.condition_labels is None:
-        return _numbers(told[:, None]) if told.ndim == 1 else told
-    if told.ndim == 2 and told.shape[1] == 1:
-        told = told[:, 0]
-    if told.ndim == 1 and told.dtype.kind == "f" and (told == np.floor(told)).all():
-        return told.astype(np.int64)
-    return told
+        return _numbers(conditions[:, None]) if conditions.ndim == 1 else conditions
+    if conditions.ndim == 2 and conditions.shape[1] == 1:
+        conditions = conditions[:, 0]
+    if conditions.ndim == 1 and conditions.dtype.kind == "f" and (conditions == np.floor(conditions)).all():
+        return conditions.astype(np.int64)
+    return conditions

@@ -31,15 +31,15 @@ def print_metrics(model: Autoencoder, title: str) -> None:
     typer.echo(f"  {'active units':{width}} {metrics['active_units']} of {model.recipe_.code.latent_dim}")
 
 
-def say_condition(told: Any) -> None:
+def say_condition(conditions: Any) -> None:
     """Say what a condition is taken for: classes, or numbers."""
     from isthmus.data.condition import labels_of
 
-    labels = labels_of(told)
+    labels = labels_of(conditions)
     if labels is None:
-        whole = told.shape[1] == 1 and bool((told == told.round()).all())
+        whole = conditions.shape[1] == 1 and bool((conditions == conditions.round()).all())
         hint = "; to make labels of them, save them as integers" if whole else ""
-        say(f"condition: {told.shape[1]} number(s) a row{hint}")
+        say(f"condition: {conditions.shape[1]} number(s) a row{hint}")
         return
     shown = ", ".join(map(str, labels[:10])) + (", ..." if len(labels) > 10 else "")
     say(f"condition: {len(labels)} classes ({shown})")

@@ -27,7 +27,7 @@ def split(rows: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
-class Feed(ABC):
+class BatchSource(ABC):
     """What training reads batches from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Feed(ABC):
 
     @property
     @abstractmethod
-    def some(self) -> Batch:
+    def representative(self) -> Batch:
         """Rows that may stand for all: all of them, or some that were drawn."""
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Feed(ABC):
         """Yield the batches of an epoch, from batch `start` on."""
 
 
-class Loader(Feed):
+class Loader(BatchSource):
     """Batches of rows that are in memory, on the device that computes.
 
     The rows of an epoch are dealt into batches whose sizes differ by one at most, so that no row of a short last batch
@@ -72,7 +72,7 @@ class Loader(Feed):
         self.rows, self.device = data.rows, data.x.device
 
     @property
-    def some(self) -> Batch:
+    def representative(self) -> Batch:
         return self.data
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ from isthmus.schema import Schema
 _MEANINGS = {"vocabulary": "vocabulary", "items": "items", "channels": "channels"}
 
 
-def check_alike(source: Source, schema: Schema) -> None:
+def check_compatible(source: Source, schema: Schema) -> None:
     """Raise `DataError` unless the rows of a source are rows of a schema: of its kind, shape, type and meaning."""
     if isinstance(source, ArrayRows):
         schema.check(source.values, source.names)
@@ -29,7 +29,7 @@ def check_alike(source: Source, schema: Schema) -> None:
         check_table(schema, source.schema)  # type: ignore[attr-defined]
         return
     for name, what in _MEANINGS.items():
-        wanted, got = (schema.reading or {}).get(name), source.reading.get(name)
+        wanted, got = (schema.metadata or {}).get(name), source.metadata.get(name)
         if wanted is not None and got is not None and wanted != got:
             advice = "the rows themselves, or isthmus.read(..., like=model.schema_)"
             raise DataError(explain(f"the {what} of the model", "others", advice))

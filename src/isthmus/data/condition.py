@@ -79,13 +79,13 @@ def _one_hot(condition: Any, rows: int, labels: tuple[Label, ...]) -> Told:
     if given.shape != (rows,):
         raise DataError(explain(f"one label for each of {rows} rows", f"shape {given.shape}", _ADVICE))
     places = {label: place for place, label in enumerate(labels)}
-    told = np.zeros((rows, len(labels)), np.float32)
+    conditions = np.zeros((rows, len(labels)), np.float32)
     for row, value in enumerate(given):
         label = _label(value)
         if label not in places:
             raise DataError("condition: " + unknown_name("label", label, [str(known) for known in labels]))
-        told[row, places[label]] = 1.0
-    return told
+        conditions[row, places[label]] = 1.0
+    return conditions
 
 
 def _label(value: Any) -> Label:

@@ -28,7 +28,7 @@ _LARGEST_IN_MEMORY = 1 << 28
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodedRows:
     """Rows of a source, encoded block by block.
 
     Attributes:
@@ -42,7 +42,7 @@ class Reading:
     source: Source
     schema: Schema
     encoding: Encoding
-    told: Array | None = None
+    conditions: Array | None = None
     masks: bool = False
 
     def __len__(self) -> int:
@@ -61,7 +61,9 @@ class Reading:
         """
         first = 0
         for block in self.source.blocks(block_rows(self.schema)):
-            batch = self.batch(block, None if self.told is None else self.told[first : first + block.shape[0]], first)
+            batch = self.batch(
+                block, None if self.conditions is None else self.conditions[first : first + block.shape[0]], first
+            )
             first += batch.rows
             yield block, batch
         if not self.source.in_memory:
@@ -72,7 +74,7 @@ class Reading:
         for _, batch in self.pairs():
             yield batch
 
-    def batch(self, block: Any, told: Array | None = None, rows: int | Numbers = 0) -> Batch:
+    def batch(self, block: Any, conditions: Array | None = None, rows: int | Numbers = 0) -> Batch:
         """Return one block encoded; `rows` is the number of its first row, or of each, for messages."""
         if isinstance(self.encoding, TableEncoding):
             x = torch.from_numpy(self.encoding.forward(block, rows=rows))
@@ -87,7 +89,7 @@ class Reading:
                 if not self.masks:
                     _refuse(block, self.schema, rows)
                 x, mask = torch.where(seen, x, 0.0), seen
-        return Batch(x, mask, None if told is None else torch.from_numpy(told))
+        return Batch(x, mask, None if conditions is None else torch.from_numpy(conditions))
 
     def whole(self, rows: Numbers) -> Batch:
         """Return some rows, in rising order, encoded all at once."""
@@ -102,7 +104,7 @@ class Reading:
             if batch.mask is not None:
                 mask = torch.ones(x.shape, dtype=torch.bool) if mask is None else mask
                 mask[part] = batch.mask
-        return Batch(x, mask, None if self.told is None else torch.from_numpy(self.told[rows]))
+        return Batch(x, mask, None if self.conditions is None else torch.from_numpy(self.conditions[rows]))
 
     def _taken(self, rows: Numbers) -> Iterator[Any]:
         size = block_rows(self.schema)

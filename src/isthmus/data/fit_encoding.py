@@ -26,7 +26,7 @@ from isthmus.schema import Schema
 _ROWS = 1 << 14
 
 
-class Survey(ABC):
+class EncodingFitter(ABC):
     """A schema, and the encoding for whatever preprocessing a recipe chooses.
 
     Attributes:
@@ -42,7 +42,7 @@ class Survey(ABC):
         """Return the fitted encoding, and the schema with all that it fitted."""
 
 
-def survey(source: Source, held: Numbers = NONE) -> Survey:
+def survey(source: Source, held: Numbers = NONE) -> EncodingFitter:
     """Look at the training rows once.
 
     Args:
@@ -59,23 +59,24 @@ def survey(source: Source, held: Numbers = NONE) -> Survey:
             got = f"{source.kind} rows"
             raise DataError("--column: " + explain("a table with columns", got, "leaving it out"))
         check_stated(names, stated.kinds, stated.scales)
-    return SURVEYS[source.kind](source, held)
+    return ENCODING_FITTERS[source.kind](source, held)
 
 
-class ArraySurvey(Survey):
+class ArrayEncodingFitter(EncodingFitter):
     """Of an array in memory: the range is that of all rows, the scaling of the training rows."""
 
     def __init__(self, source: ArrayRows, held: Numbers) -> None:
         self.values, self.out = source.values, held
-        reading = dict(source.reading) or None
-        self.schema = replace(Schema.of(source.values, source.names), kind=source.kind, reading=reading)
+        self.schema = replace(
+            Schema.of(source.values, source.names), kind=source.kind, metadata=dict(source.metadata) or None
+        )
 
     def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
         rows = np.delete(self.values, self.out, 0) if len(self.out) else self.values
         return SCALINGS[preprocessing].fit(rows, self.schema), self.schema
 
 
-class StreamedSurvey(Survey):
+class StreamedEncodingFitter(EncodingFitter):
     """Of arrays that are read block by block: extremes and moments of the training rows, in one pass."""
 
     def __init__(self, source: Source, held: Numbers) -> None:
@@ -92,7 +93,7 @@ class StreamedSurvey(Survey):
             kind=source.kind,
             binary=self._binary,
             whole=self._whole,
-            reading=dict(source.reading) or None,
+            metadata=dict(source.metadata) or None,
         )
 
     def _update(self, block: Array) -> None:
@@ -170,7 +171,7 @@ def _finite(mean: Array, deviation: Array) -> tuple[Array, Array]:
     return mean, deviation
 
 
-class TableSurvey(Survey):
+class TableEncodingFitter(EncodingFitter):
     """Of a table: what each column is, told from the training rows."""
 
     def __init__(self, source: Any, held: Numbers) -> None:
@@ -192,24 +193,26 @@ class TableSurvey(Survey):
         return TableEncoding(schema), schema
 
 
-def _arrays(source: Any, held: Numbers) -> Survey:
+def _arrays(source: Any, held: Numbers) -> EncodingFitter:
     whole = isinstance(source, ArrayRows) and source.kind != "series"
-    return ArraySurvey(source, held) if whole else StreamedSurvey(source, held)
+    return ArrayEncodingFitter(source, held) if whole else StreamedEncodingFitter(source, held)
 
 
-class TokenSurvey(Survey):
+class TokenEncodingFitter(EncodingFitter):
     """Of text: the vocabulary says all."""
 
     def __init__(self, source: TextLines, held: Numbers) -> None:
         self.vocabulary = source.vocabulary
         shape = (source.vocabulary.length,)
-        self.schema = Schema("tokens", shape, "int32", 0.0, 1.0, binary=True, whole=True, reading=dict(source.reading))
+        self.schema = Schema(
+            "tokens", shape, "int32", 0.0, 1.0, binary=True, whole=True, metadata=dict(source.metadata)
+        )
 
     def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
         return OneHotTokens(self.vocabulary), self.schema
 
 
-class RatingSurvey(Survey):
+class RatingEncodingFitter(EncodingFitter):
     """Of ratings: their range, told from the entries of the training rows."""
 
     def __init__(self, source: SparseRows, held: Numbers) -> None:
@@ -222,20 +225,20 @@ class RatingSurvey(Survey):
         binary = low >= 0 and high <= 1 and self.summary.whole
         self.schema = Schema(
             "ratings", shape, dtype, low, high, names, binary=binary, whole=self.summary.whole,
-            reading=dict(source.reading) or None,
+            metadata=dict(source.metadata) or None,
         )  # fmt: skip
 
     def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
         return self.fitted, self.schema
 
 
-SURVEYS: dict[str, Callable[[Any, Any], Survey]] = {
+ENCODING_FITTERS: dict[str, Callable[[Any, Any], EncodingFitter]] = {
     "vector": _arrays,
     "image": _arrays,
     "series": _arrays,
-    "table": TableSurvey,
-    "tokens": TokenSurvey,
-    "ratings": RatingSurvey,
+    "table": TableEncodingFitter,
+    "tokens": TokenEncodingFitter,
+    "ratings": RatingEncodingFitter,
 }
 
 
@@ -246,5 +249,5 @@ def encoding_of(schema: Schema, preprocessing: str, state: Mapping[str, Array]) 
     if schema.kind == "ratings":
         return Densify.from_state(state)
     if schema.kind == "tokens":
-        return OneHotTokens(Vocabulary.from_dict((schema.reading or {}).get("vocabulary")))
+        return OneHotTokens(Vocabulary.from_dict((schema.metadata or {}).get("vocabulary")))
     return from_state(preprocessing, state)

@@ -69,19 +69,19 @@ def open_source(
         >>> source.kind, len(source), source.take(np.array([0])).shape
         ('series', 100, (1, 140, 1))
     """
-    if like is not None and rows is None and like.reading and "rows" in like.reading and not isinstance(data, Source):
-        rows = like.reading["rows"]
-    remembered = like.reading.get("drop", ()) if like is not None and like.reading else ()
+    if like is not None and rows is None and like.metadata and "rows" in like.metadata and not isinstance(data, Source):
+        rows = like.metadata["rows"]
+    remembered = like.metadata.get("drop", ()) if like is not None and like.metadata else ()
     spec = RowsSpec.parse(rows) if isinstance(rows, str) else rows
     if isinstance(columns, Mapping):
         columns = [f"{name}:{kind}" for name, kind in columns.items()]
     source = _opened(data, spec, _Drop(tuple(drop), tuple(remembered)), like, missing=missing)
     if columns:
         source.stated = Stated(*parse_columns(columns))
-    if spec is not None and not source.reading:
-        source.reading = {"rows": str(spec)}
+    if spec is not None and not source.metadata:
+        source.metadata = {"rows": str(spec)}
     if drop:
-        source.reading = {**source.reading, "drop": sorted({*drop, *remembered})}
+        source.metadata = {**source.metadata, "drop": sorted({*drop, *remembered})}
     return _alike(source, like, missing=missing)
 
 
@@ -215,7 +215,7 @@ def _images(given: Any, spec: RowsSpec | None) -> Source:
 
 
 def _texts(lines: Any, spec: RowsSpec | None, like: Schema | None) -> Source:
-    known = like.reading.get("vocabulary") if like is not None and like.reading else None
+    known = like.metadata.get("vocabulary") if like is not None and like.metadata else None
     vocabulary = None if known is None else Vocabulary.from_dict(known)
     options: dict[str, Any] = {"too_long": "cut"}
     if spec is not None:
@@ -223,7 +223,7 @@ def _texts(lines: Any, spec: RowsSpec | None, like: Schema | None) -> Source:
         options |= {"length": spec.sizes[0]} if spec.sizes else {}
         options |= {"most": spec.whole("most")} if "most" in spec.options else {}
     source = TextLines(lines, vocabulary, **options)
-    source.reading = {
+    source.metadata = {
         "rows": str(spec or RowsSpec("tokens")),
         "symbols": source.vocabulary.symbols,
         "vocabulary": source.vocabulary.to_dict(),
@@ -327,10 +327,10 @@ def _as_array(table: pa.Table, *, missing: bool) -> Any:
 
 def _ratings(table: pa.Table, spec: RowsSpec, like: Schema | None) -> Source:
     names = spec.chosen(user="user", item="item", value="value", time="time")
-    known = like.reading.get("items") if like is not None and like.reading else None
+    known = like.metadata.get("items") if like is not None and like.metadata else None
     options = spec.chosen(duplicates="duplicates", unknown="unknown")
     source = from_table(table, items=known, **names, **options)
-    source.reading = {"rows": str(spec), "items": list(source.items or ())}
+    source.metadata = {"rows": str(spec), "items": list(source.items or ())}
     if source.dropped:
         source.notes = (f"{source.dropped} rating(s) of items that the model does not know were left out",)
     return source
@@ -340,7 +340,7 @@ def _long(spec: RowsSpec | None, like: Schema | None, *names: str) -> dict[str, 
     """Return what the readers of series are told: stated names, and the channels of a model."""
     stated = {} if spec is None else spec.options
     found: dict[str, Any] = {name: stated.get(name) for name in names if name != "duplicates" or name in stated}
-    return found | {"channels": like.reading.get("channels") if like is not None and like.reading else None}
+    return found | {"channels": like.metadata.get("channels") if like is not None and like.metadata else None}
 
 
 def _windows(series: Any, spec: RowsSpec | None, like: Schema | None) -> SeriesWindows:
@@ -357,8 +357,8 @@ def _windows(series: Any, spec: RowsSpec | None, like: Schema | None) -> SeriesW
     source = SeriesWindows(series, length, spec.whole("stride"))
     # A model of whole series knows their length; later ones are windows of it.
     known = dataclasses.replace(spec, sizes=(source.length,))
-    source.reading = {"rows": str(known), "channels": list(source.channels)}
-    wanted = like.reading.get("channels") if like is not None and like.reading else None
+    source.metadata = {"rows": str(known), "channels": list(source.channels)}
+    wanted = like.metadata.get("channels") if like is not None and like.metadata else None
     if wanted is not None and list(wanted) != list(source.channels):
         got = f"{', '.join(source.channels[:10])}"
         raise DataError(explain(f"the channels {', '.join(wanted[:10])}, as in training", got, "the same columns"))

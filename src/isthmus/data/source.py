@@ -41,7 +41,7 @@ class Source(ABC):
         in_memory: whether all rows lie in memory, so that reading them costs nothing.
         mixed: whether `shuffled` draws each row from all of them, or only pieces of neighbouring rows.
         stated: what the user said of a table's columns.
-        reading: how the rows are read, for a model to read later ones alike (`isthmus.schema.Schema.reading`).
+        metadata: how the rows are read, for a model to read later ones alike (`isthmus.schema.Schema.metadata`).
         notes: what a user should know of how they were read, in sentences.
     """
 
@@ -49,7 +49,7 @@ class Source(ABC):
     in_memory: bool = False
     mixed: bool = False
     stated: Stated = Stated()
-    reading: Mapping[str, Any] = MappingProxyType({})
+    metadata: Mapping[str, Any] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
     @abstractmethod

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.data.batches import Feed, take
-from isthmus.data.encoded import Reading, block_rows, select
+from isthmus.data.batches import BatchSource, take
+from isthmus.data.encoded import EncodedRows, block_rows, select
 from isthmus.data.source import Numbers
 from isthmus.schema import Batch
 from isthmus.seeds import derive
@@ -28,7 +28,7 @@ _SAMPLE = 5000
 _SAMPLE_EPOCH = 1 << 30
 
 
-class StreamLoader(Feed):
+class StreamingBatches(BatchSource):
     """Batches from a source that is read in shuffled pieces, in an order that (seed, epoch) alone decides.
 
     Rows of a piece wait in a pool until they are drawn. Batches have `batch_size` rows or one less, as `Loader` deals
@@ -42,13 +42,13 @@ class StreamLoader(Feed):
         device: where batches are put.
     """
 
-    def __init__(self, reading: Reading, held: Numbers, batch_size: int, seed: int, device: torch.device) -> None:
-        self.reading, self.held, self.batch_size, self.seed, self.device = reading, held, batch_size, seed, device
-        self.rows = len(reading) - len(held)
+    def __init__(self, encoded: EncodedRows, held: Numbers, batch_size: int, seed: int, device: torch.device) -> None:
+        self.encoded, self.held, self.batch_size, self.seed, self.device = encoded, held, batch_size, seed, device
+        self.rows = len(encoded) - len(held)
         self._some: Batch | None = None
 
     @property
-    def some(self) -> Batch:
+    def representative(self) -> Batch:
         if self._some is None:
             parts, rows = [], 0
             for batch in self._encoded(_SAMPLE_EPOCH):
@@ -79,28 +79,34 @@ class StreamLoader(Feed):
 
     def _encoded(self, epoch: int) -> Iterator[Batch]:
         """Yield the training rows in blocks, mixed."""
-        told = self.reading.told
-        most = block_rows(self.reading.schema)
+        conditions = self.encoded.conditions
+        most = block_rows(self.encoded.schema)
         generator = torch.Generator().manual_seed(derive(self.seed, "mixing", epoch))
-        pool = None if self.reading.source.mixed else Pool(_POOL // (4 * math.prod(self.reading.schema.row)), generator)
-        for numbers, block in self.reading.source.shuffled(self.seed, epoch):
+        pool = (
+            None
+            if self.encoded.source.mixed
+            else ShuffleBuffer(_POOL // (4 * math.prod(self.encoded.schema.row)), generator)
+        )
+        for numbers, block in self.encoded.source.shuffled(self.seed, epoch):
             inside = ~np.isin(numbers, self.held)
             block, numbers = (block, numbers) if inside.all() else (select(block, inside), numbers[inside])
             for start in range(0, len(numbers), most):
                 part = slice(start, start + most)
                 rows = block.slice(start, most) if hasattr(block, "slice") else block[part]
-                batch = self.reading.batch(rows, None if told is None else told[numbers[part]], numbers[part])
+                batch = self.encoded.batch(
+                    rows, None if conditions is None else conditions[numbers[part]], numbers[part]
+                )
                 if pool is None:
                     yield batch
                 elif (mixed := pool.swap(batch)) is not None:
                     yield mixed
         if pool is not None:
             yield from pool.rest()
-        if not self.reading.source.in_memory:
-            self.reading.source.check_unchanged()
+        if not self.encoded.source.in_memory:
+            self.encoded.source.check_unchanged()
 
 
-class Pool:
+class ShuffleBuffer:
     """Rows that wait, of which as many are drawn as come: neighbours in a file are far apart in an epoch.
 
     Args:
@@ -150,8 +156,8 @@ def join(parts: list[Batch]) -> Batch:
     masks = None
     if any(part.mask is not None for part in parts):
         masks = torch.cat([torch.ones_like(p.x, dtype=torch.bool) if p.mask is None else p.mask for p in parts])
-    told = [part.condition for part in parts if part.condition is not None]
-    return Batch(torch.cat([part.x for part in parts]), masks, torch.cat(told) if told else None)
+    conditions = [part.condition for part in parts if part.condition is not None]
+    return Batch(torch.cat([part.x for part in parts]), masks, torch.cat(conditions) if conditions else None)
 
 
 def _ahead(blocks: Iterator[Batch]) -> Iterator[Batch]:

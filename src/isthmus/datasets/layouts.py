@@ -191,10 +191,10 @@ def split_labels(table: pa.Table, labels: str | None, drop: Sequence[str] = ()) 
     table = table.replace_schema_metadata(None)
     if labels is None:
         return Content(table.drop_columns(list(drop)))
-    told = table[labels]
+    conditions = table[labels]
     return Content(
         table.drop_columns([labels, *drop]),
-        np.asarray(told.to_pylist()) if pa.types.is_string(told.type) else told.to_numpy(),
+        np.asarray(conditions.to_pylist()) if pa.types.is_string(conditions.type) else conditions.to_numpy(),
     )
 
 
@@ -221,8 +221,8 @@ def lines(paths: Sequence[Path], split: str) -> Content:
 def numbers(paths: Sequence[Path], split: str) -> Content:
     """Read a text file of numbers parted by commas, and where there is a second file, a 0 or 1 for each row."""
     rows = np.loadtxt(io.BytesIO(unpacked(paths[0])), np.float32, delimiter=",", ndmin=2)
-    told = np.loadtxt(io.BytesIO(unpacked(paths[1])), np.int8, ndmin=1) if len(paths) > 1 else None
-    return Content(rows, told)
+    conditions = np.loadtxt(io.BytesIO(unpacked(paths[1])), np.int8, ndmin=1) if len(paths) > 1 else None
+    return Content(rows, conditions)
 
 
 def ucr(name: str) -> Callable[..., Content]:

@@ -17,8 +17,8 @@ from isthmus.data.batches import take
 from isthmus.data.encoding import Encoding
 from isthmus.errors import CollapseWarning, RecipeError, explain, unknown_name
 from isthmus.estimator import model_folder
-from isthmus.estimator.methods import Verbs, seed_of
-from isthmus.estimator.prepare import Prepared, prepare, spread
+from isthmus.estimator.methods import ModelMethods, seed_of
+from isthmus.estimator.prepare import TrainingData, prepare, spread
 from isthmus.metrics import advice
 from isthmus.metrics.health import Health
 from isthmus.recipe import Recipe
@@ -27,10 +27,10 @@ from isthmus.seeds import derive
 from isthmus.training import CheckpointStore, History, choose_progress, pretrain, train
 from isthmus.training.device import seeded
 from isthmus.training.health import as_metrics, final_health
-from isthmus.training.partial_fit import Increments
+from isthmus.training.partial_fit import IncrementalTraining
 
 
-class Autoencoder(Verbs, BaseEstimator):
+class Autoencoder(ModelMethods, BaseEstimator):
     """Train any recipe, then encode, decode, score and sample.
 
     Args:
@@ -167,11 +167,11 @@ class Autoencoder(Verbs, BaseEstimator):
             store=store,
             resume=resume_from is not None,
         )
-        measured = prepared.data.some if prepared.validation is None else prepared.validation
+        measured = prepared.data.representative if prepared.validation is None else prepared.validation
         health = final_health(composition, measured, recipe.training.seed)
         _warn_of_collapse(history, recipe, health)
         self.composition_, self.history_ = composition, history
-        self.__dict__.pop("_increments", None)
+        self.__dict__.pop("_incremental", None)
         self._describe(recipe, schema, prepared.encoding)
         self.metrics_ = metrics_of(history, health, prepared.data.rows, prepared.held_rows, time.monotonic() - started)
         return self
@@ -195,18 +195,18 @@ class Autoencoder(Verbs, BaseEstimator):
         started = time.monotonic()
         if not hasattr(self, "composition_"):
             self._begin(X, condition)
-        reading = self.reading(X, condition)
-        if not hasattr(self, "_increments"):
-            first = take(next(iter(reading.batches())), slice(0, 2))
-            self._increments = Increments(
+        encoded = self.encoded_rows(X, condition)
+        if not hasattr(self, "_incremental"):
+            first = take(next(iter(encoded.batches())), slice(0, 2))
+            self._incremental = IncrementalTraining(
                 self.composition_, self.recipe_.objective, self.recipe_.training, first.to(_device_of(self))
             )
-            self._increments.loader.batch_size = int(self.recipe_.training.batch_size)
-        for batch in reading.batches():
-            row = self._increments.take(batch)
+            self._incremental.loader.batch_size = int(self.recipe_.training.batch_size)
+        for batch in encoded.batches():
+            row = self._incremental.take(batch)
             self.history_.rows.append({**row, "epoch": len(self.history_) + 1})
         metrics = self.metrics_
-        metrics["training_rows"] += len(reading)
+        metrics["training_rows"] += len(encoded)
         metrics["epochs"] = metrics["best_epoch"] = self.history_.best_epoch = len(self.history_)
         metrics["seconds"] = round(metrics["seconds"] + time.monotonic() - started, 3)
         return self
@@ -224,7 +224,7 @@ class Autoencoder(Verbs, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_increments"}
+        return {name: value for name, value in state.items() if name != "_incremental"}
 
     def _describe(self, recipe: Recipe, schema: Schema, encoding: Encoding) -> None:
         """Set what a model knows of its rows."""
@@ -301,12 +301,12 @@ def _masks(recipe: Recipe | str | Path) -> bool:
 _INITIAL_ROWS = 1024
 
 
-def initialised(prepared: Prepared) -> Composition:
+def initialised(prepared: TrainingData) -> Composition:
     """Return the untrained composition, its weights set by the recipe's seed and some training rows."""
     recipe = prepared.recipe
     with seeded(derive(recipe.training.seed, "weights"), torch.device("cpu")):
         composition = recipe.build(prepared.schema)
-        composition.initialise(spread(prepared.data.some, _INITIAL_ROWS).to(torch.device("cpu")))
+        composition.initialise(spread(prepared.data.representative, _INITIAL_ROWS).to(torch.device("cpu")))
         composition.to(prepared.data.device)
     return composition
 

@@ -67,8 +67,8 @@ class Inference:
             part = take(batch, slice(start, start + BLOCK))
             with torch.no_grad(), threads(self.recipe.training.threads, self.composition, BLOCK):
                 mask = None if part.mask is None else _pad(part.mask)
-                told = None if part.condition is None else _pad(part.condition)
-                yield Batch(_pad(part.x), mask, told).to(device), part.rows
+                conditions = None if part.condition is None else _pad(part.condition)
+                yield Batch(_pad(part.x), mask, conditions).to(device), part.rows
 
     def encode(self, batch: Batch) -> Iterator[tuple[CodeOutput, int]]:
         """Yield the code's output for each block, and how many of its rows are real."""
@@ -96,8 +96,8 @@ class Inference:
     def decode(self, codes: Floats, condition: Any = None, generator: torch.Generator | None = None) -> Any:
         """Return a block: the expected rows for codes `(rows, width)`, or with a generator rows drawn from p(x|z)."""
         self.check_code_alone()
-        told = None if condition is None else torch.from_numpy(condition)
-        given = Batch(torch.from_numpy(np.ascontiguousarray(codes, dtype=np.float32)), condition=told)
+        conditions = None if condition is None else torch.from_numpy(condition)
+        given = Batch(torch.from_numpy(np.ascontiguousarray(codes, dtype=np.float32)), condition=conditions)
         rows = []
         for block, real in self.blocks(given):
             parameters = self.composition.decode(block.x.view(-1, *self.latent), block)

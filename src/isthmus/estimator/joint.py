@@ -16,7 +16,7 @@ from isthmus.data.encoded import NONE
 from isthmus.data.source import Numbers
 from isthmus.errors import RecipeError, explain
 from isthmus.estimator.autoencoder import Autoencoder, fitted, initialised, metrics_of
-from isthmus.estimator.prepare import Prepared, prepare
+from isthmus.estimator.prepare import TrainingData, prepare
 from isthmus.objectives import Forward
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
@@ -24,7 +24,7 @@ from isthmus.training import choose_progress, train
 from isthmus.training.health import final_health
 
 
-class Committee(Trainable):
+class JointTraining(Trainable):
     """Compositions that see the same batches, each through noise of its own, against the training loop's contract.
 
     Its loss is the sum of theirs, of which no part reaches the weights of two of them; what it reports are averages.
@@ -74,8 +74,8 @@ class Committee(Trainable):
             member.after_step()
 
 
-def fit_together(
-    recipes: Sequence[Recipe], X: Any, *, condition: Any = None, aside: Numbers = NONE, verbose: bool = False
+def fit_ensemble(
+    recipes: Sequence[Recipe], X: Any, *, condition: Any = None, excluded: Numbers = NONE, verbose: bool = False
 ) -> list[Autoencoder]:
     """Return one fitted autoencoder for each recipe, all of the same rows and the same encoding.
 
@@ -98,13 +98,13 @@ def fit_together(
         >>> from isthmus import presets
         >>> rows = np.random.default_rng(0).random((100, 4))
         >>> recipe = presets.denoising(latent_dim=2, hidden_dims=(8,), epochs=2)
-        >>> models = fit_together([recipe, recipe.replace({"training.seed": 1})], rows)
+        >>> models = fit_ensemble([recipe, recipe.replace({"training.seed": 1})], rows)
         >>> len(models), bool((models[0].transform(rows) == models[1].transform(rows)).all())
         (2, False)
     """
     started = time.monotonic()
     _check_alike(recipes)
-    prepared = prepare(X, recipes[0], condition, aside)
+    prepared = prepare(X, recipes[0], condition, excluded)
     each = [_like(prepared, recipe) for recipe in recipes]
     compositions = [initialised(one) for one in each]
     groups = [list(zip(each, compositions, strict=True))]
@@ -116,18 +116,18 @@ def fit_together(
     return models
 
 
-def _trained(group: Sequence[tuple[Prepared, Composition]], verbose: bool, started: float) -> list[Autoencoder]:
+def _trained(group: Sequence[tuple[TrainingData, Composition]], verbose: bool, started: float) -> list[Autoencoder]:
     prepared, first = group[0]
     recipe = prepared.recipe
     history = train(
-        first if len(group) == 1 else Committee([composition for _, composition in group]),
+        first if len(group) == 1 else JointTraining([composition for _, composition in group]),
         recipe.objective,
         recipe.training,
         prepared.data,
         prepared.validation,
         progress=choose_progress(verbose),
     )
-    measured = prepared.data.some if prepared.validation is None else prepared.validation
+    measured = prepared.data.representative if prepared.validation is None else prepared.validation
     models = []
     for one, composition in group:
         health = final_health(composition, measured, one.recipe.training.seed)
@@ -137,7 +137,7 @@ def _trained(group: Sequence[tuple[Prepared, Composition]], verbose: bool, start
     return models
 
 
-def _like(prepared: Prepared, recipe: Recipe) -> Prepared:
+def _like(prepared: TrainingData, recipe: Recipe) -> TrainingData:
     """Return the same rows prepared for another recipe."""
     rows = prepared.data.rows
     return dataclasses.replace(prepared, recipe=recipe.resolve(prepared.schema, rows))

@@ -12,9 +12,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.data.arrays import as_rows
-from isthmus.data.compatibility import check_alike
+from isthmus.data.compatibility import check_compatible
 from isthmus.data.condition import as_condition
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.encoding import Encoding
 from isthmus.data.files.writers import texts_of
 from isthmus.data.open import open_source, warn_of
@@ -23,7 +23,7 @@ from isthmus.data.tables.dataframes import like_frame
 from isthmus.data.tables.encoding import filled_in
 from isthmus.errors import DataError, RecipeError, check_integer, explain
 from isthmus.estimator.inference import Doubles, Floats, Inference
-from isthmus.estimator.results import along, deliver, joined, types_given
+from isthmus.estimator.results import collect, joined, types_given, windows_to_steps
 from isthmus.metrics.health import Health
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
@@ -36,7 +36,7 @@ _HEALTH_ROWS = 5000
 File = str | Path | None
 
 
-class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+class ModelMethods(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The verbs of `isthmus.Autoencoder`, which has their examples.
 
     Rows are read block by block. What comes back is of the kind that was given: an array for an array, a frame of the
@@ -63,9 +63,9 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             DataError: for rows unlike the training rows.
         """
-        inference, reading = self.inference(), self.reading(X, condition)
+        inference, encoded = self.inference(), self.encoded_rows(X, condition)
         names = [f"latent{index}" for index in range(inference.width)]
-        return deliver((inference.codes(batch) for batch in reading.batches()), len(reading), (out, overwrite), names)
+        return collect((inference.codes(batch) for batch in encoded.batches()), len(encoded), (out, overwrite), names)
 
     def inverse_transform(self, X: Any, *, condition: Any = None) -> Any:
         """Return the expected rows `(rows, *shape)`, in the units of the training data, for codes.
@@ -81,7 +81,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if codes.ndim != 2 or codes.shape[1] != inference.width:
             expected = f"codes of shape (rows, {inference.width})"
             raise DataError(explain(expected, f"shape {codes.shape}", "model.transform(X)"))
-        return self._given_back(inference.decode(codes, self._told(condition, len(codes))))
+        return self._given_back(inference.decode(codes, self._encoded_condition(condition, len(codes))))
 
     def reconstruct(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return the rows as the model rebuilds them from their codes, in the units, columns and types of X.
@@ -97,13 +97,13 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             DataError: for rows unlike the training rows.
         """
-        inference, reading = self.inference(), self.reading(X, condition)
-        types = types_given(reading)
-        blocks = (inference.reconstruct(batch, types) for batch in reading.batches())
-        if isinstance(reading.source, SeriesWindows):
-            return along(reading.source, blocks, (out, overwrite))
-        return deliver(
-            blocks, len(reading), (out, overwrite), self.schema_.names, reading, texts=texts_of(self.schema_)
+        inference, encoded = self.inference(), self.encoded_rows(X, condition)
+        types = types_given(encoded)
+        blocks = (inference.reconstruct(batch, types) for batch in encoded.batches())
+        if isinstance(encoded.source, SeriesWindows):
+            return windows_to_steps(encoded.source, blocks, (out, overwrite))
+        return collect(
+            blocks, len(encoded), (out, overwrite), self.schema_.names, encoded, texts=texts_of(self.schema_)
         )
 
     def impute(
@@ -128,12 +128,12 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Paper: Mattei and Frellsen, MIWAE, ICML 2019, https://arxiv.org/abs/1812.02633.
         """
         samples = _count("samples", samples)
-        inference, reading = self.inference(), self.reading(X, condition)
-        types = types_given(reading)
-        blocks = (filled_in(block, inference.impute(batch, samples, types)) for block, batch in reading.pairs())
-        if isinstance(reading.source, SeriesWindows):
-            return along(reading.source, blocks, (out, overwrite))
-        return deliver(blocks, len(reading), (out, overwrite), self.schema_.names, reading)
+        inference, encoded = self.inference(), self.encoded_rows(X, condition)
+        types = types_given(encoded)
+        blocks = (filled_in(block, inference.impute(batch, samples, types)) for block, batch in encoded.pairs())
+        if isinstance(encoded.source, SeriesWindows):
+            return windows_to_steps(encoded.source, blocks, (out, overwrite))
+        return collect(blocks, len(encoded), (out, overwrite), self.schema_.names, encoded)
 
     def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return the log-likelihood of each row, `(rows,)`, in nats of the preprocessed row; higher is more typical.
@@ -146,12 +146,12 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         same row has the same score at every call, alone or among others, and the errors of different rows are
         independent.
         """
-        inference, reading = self.inference(), self.reading(X, condition)
-        blocks = (inference.scores(batch) for batch in reading.batches())
-        return deliver(blocks, len(reading), (out, overwrite), ["score"])
+        inference, encoded = self.inference(), self.encoded_rows(X, condition)
+        blocks = (inference.scores(batch) for batch in encoded.batches())
+        return collect(blocks, len(encoded), (out, overwrite), ["score"])
 
     def score_columns(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
-        """Return what each column of a table costs, in nats: a frame of the columns of X, float64, higher is stranger.
+        """Return the negative log-likelihood of each column, in nats: a frame of the columns of X, float64.
 
         ``-log p(x_j | z(x))`` with all constants, of the deterministic code; a missing value costs nothing. Each row's
         sum is what `score_samples` of a deterministic code has with the other sign.
@@ -162,9 +162,9 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             out: a file to write to, block by block.
             overwrite: whether a file that is there may be replaced.
         """
-        inference, reading = self.inference(), self.reading(X, condition)
-        blocks = (self._by_column(inference.column_costs(batch)) for batch in reading.batches())
-        return deliver(blocks, len(reading), (out, overwrite), self.schema_.names, reading, floats=True)
+        inference, encoded = self.inference(), self.encoded_rows(X, condition)
+        blocks = (self._by_column(inference.column_costs(batch)) for batch in encoded.batches())
+        return collect(blocks, len(encoded), (out, overwrite), self.schema_.names, encoded, floats=True)
 
     def _by_column(self, costs: Doubles) -> Any:
         if self.schema_.columns is None:
@@ -187,14 +187,14 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             For a table or frame its columns of series and time beside the score, a row for each of its rows; for an
             array of one series `(steps,)`; for rows that are windows already `(rows, steps)`.
         """
-        inference, reading = self.inference(), self.reading(X, condition)
+        inference, encoded = self.inference(), self.encoded_rows(X, condition)
         if self.schema_.kind not in ("series", "tokens"):
             got = f"a model of {self.schema_.kind} rows"
             raise RecipeError(explain("a model of series", got, "score_samples, or fit with rows=series:LENGTH"))
-        blocks = (-inference.step_costs(batch) for batch in reading.batches())
-        if isinstance(reading.source, SeriesWindows):
-            return along(reading.source, blocks, (out, overwrite), name="score")
-        return deliver(blocks, len(reading), (out, overwrite), None)
+        blocks = (-inference.step_costs(batch) for batch in encoded.batches())
+        if isinstance(encoded.source, SeriesWindows):
+            return windows_to_steps(encoded.source, blocks, (out, overwrite), name="score")
+        return collect(blocks, len(encoded), (out, overwrite), None)
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None) -> float:
         """Return the mean of `score_samples`, which `GridSearchCV` maximises."""
@@ -216,11 +216,11 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Paper: Burda et al., Importance Weighted Autoencoders, ICLR 2016, https://arxiv.org/abs/1509.00519.
         """
-        inference, reading = self.inference(), self.reading(X, condition)
+        inference, encoded = self.inference(), self.encoded_rows(X, condition)
         if "posterior" not in self.recipe_.code.provides:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no posterior; try a gaussian one (presets.vae)")
         samples = _count("samples", samples)
-        return np.concatenate([inference.log_likelihood(batch, samples) for batch in reading.batches()])
+        return np.concatenate([inference.log_likelihood(batch, samples) for batch in encoded.batches()])
 
     def sample(self, n: int = 1, *, random_state: int | None = None, condition: Any = None, noise: bool = False) -> Any:
         """Return new rows `(n, *shape)` decoded from codes that are drawn from the prior, in the units of the data.
@@ -249,8 +249,10 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise RecipeError(
                 f"a {self.recipe_.code.kind} code has no prior to sample from; try a gaussian one (presets.vae)"
             )
-        told = self._told(condition, n)
-        return self._given_back(inference.decode(codes.flatten(1).cpu().numpy(), told, generator if noise else None))
+        conditions = self._encoded_condition(condition, n)
+        return self._given_back(
+            inference.decode(codes.flatten(1).cpu().numpy(), conditions, generator if noise else None)
+        )
 
     def interpolate(self, start: Any, end: Any, steps: int = 8, *, condition: Any = None) -> Any:
         """Return rows decoded on the straight lines between codes, `(pairs, steps, *shape)`, both ends included.
@@ -265,8 +267,10 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise DataError(explain("as many starts as ends", f"{len(first)} and {len(last)}", "equal numbers of rows"))
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[None, :, None]
         codes = first[:, None] * (1 - share) + last[:, None] * share
-        told = self._told(condition, len(first))
-        rows = inference.decode(codes.reshape(-1, codes.shape[-1]), None if told is None else told.repeat(steps, 0))
+        conditions = self._encoded_condition(condition, len(first))
+        rows = inference.decode(
+            codes.reshape(-1, codes.shape[-1]), None if conditions is None else conditions.repeat(steps, 0)
+        )
         if self.schema_.columns is not None:
             return self._given_back(rows)
         return rows.reshape(len(first), steps, *self.schema_.shape)
@@ -274,7 +278,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _codes(self, X: Any, condition: Any = None) -> Floats:
         """Return `transform` as an array, whatever `set_output` was told."""
         inference = self.inference()
-        return np.concatenate([inference.codes(batch) for batch in self.reading(X, condition).batches()])
+        return np.concatenate([inference.codes(batch) for batch in self.encoded_rows(X, condition).batches()])
 
     def walk_back(self, X: Any, steps: int = 10, *, random_state: int = 0, condition: Any = None) -> Floats:
         """Return the rows on a walk that corrupts and rebuilds by turns, `(rows, steps + 1, *shape)`, X first.
@@ -294,12 +298,12 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         https://arxiv.org/abs/1305.6663.
         """
         inference = self.inference()
-        reading = self.reading(X, condition)
+        encoded = self.encoded_rows(X, condition)
         generator = torch.Generator().manual_seed(derive(seed_of(random_state), "walk"))
-        walk = [joined(list(reading.source.blocks(len(reading)))).astype(self.schema_.float_dtype)]
+        walk = [joined(list(encoded.source.blocks(len(encoded)))).astype(self.schema_.float_dtype)]
         for _ in range(_count("steps", steps)):
-            seen = self._corrupted(reading.batch(walk[-1], reading.told), generator)
-            walk.append(inference.reconstruct(reading.batch(seen, reading.told)))
+            seen = self._corrupted(encoded.batch(walk[-1], encoded.conditions), generator)
+            walk.append(inference.reconstruct(encoded.batch(seen, encoded.conditions)))
         return np.stack(walk, 1)
 
     def kl_per_latent(self, X: Any, *, condition: Any = None) -> Doubles:
@@ -311,7 +315,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             RecipeError: if the code is not variational, or only the sum over its latents is known.
         """
         inference = self.inference()
-        reading = self.reading(X, condition)
+        encoded = self.encoded_rows(X, condition)
         if not inference.variational:
             raise RecipeError(f"a {self.recipe_.code.kind} code has no KL; try a gaussian one (presets.vae)")
         if "latent_kl" not in self.recipe_.code.provides:
@@ -319,7 +323,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 "only the sum of this code's KL over its latents is known, since its posterior or prior joins them; "
                 'try code.covariance="diagonal" and code.prior="standard_normal" or "laplace"'
             )
-        return inference.kl_per_latent(reading.batches())
+        return inference.kl_per_latent(encoded.batches())
 
     def health(self, X: Any, *, condition: Any = None) -> Health:
         """Return whether the code is in use on some rows: the numbers of `metrics.code_health` that apply to it.
@@ -341,7 +345,7 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             >>> health["latents"], len(health["kl_per_latent"])
             (2.0, 2)
         """
-        return self.inference().health(self.reading(X, condition).batches(), _HEALTH_ROWS)
+        return self.inference().health(self.encoded_rows(X, condition).batches(), _HEALTH_ROWS)
 
     def corrupt(self, X: Any, *, random_state: int = 0) -> Any:
         """Return the rows as the encoder saw them in training: corrupted, in the units of X.
@@ -351,10 +355,10 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises:
             RecipeError: if the recipe has no corruption.
         """
-        reading = self.reading(X, alone=True)
+        encoded = self.encoded_rows(X, alone=True)
         generator = torch.Generator().manual_seed(derive(seed_of(random_state), "corruption"))
-        blocks = (self._corrupted(batch, generator) for batch in reading.batches())
-        return deliver(blocks, len(reading), (None, False), None, reading)
+        blocks = (self._corrupted(batch, generator) for batch in encoded.batches())
+        return collect(blocks, len(encoded), (None, False), None, encoded)
 
     def _corrupted(self, batch: Batch, generator: torch.Generator) -> Any:
         if self.recipe_.corruption is None:
@@ -376,23 +380,23 @@ class Verbs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self._check_fitted()
         return Inference(self.recipe_, self.schema_, self.encoding_, self.composition_)
 
-    def reading(self, X: Any, condition: Any = None, *, alone: bool = False) -> Reading:
+    def encoded_rows(self, X: Any, condition: Any = None, *, alone: bool = False) -> EncodedRows:
         """Return rows that are like the training rows, ready to be encoded; `alone` without their condition."""
         self._check_fitted()
         masks = self.recipe_.missing == "mask"
         source = open_source(X, like=self.schema_, missing=masks)
-        check_alike(source, self.schema_)
+        check_compatible(source, self.schema_)
         warn_of(source, X)
-        told = None if alone else self._told(condition, len(source))
-        return Reading(source, self.schema_, self.encoding_, told, masks)
+        conditions = None if alone else self._encoded_condition(condition, len(source))
+        return EncodedRows(source, self.schema_, self.encoding_, conditions, masks)
 
-    def _told(self, condition: Any, rows: int) -> Any:
+    def _encoded_condition(self, condition: Any, rows: int) -> Any:
         return as_condition(condition, rows, self.schema_.condition_labels, self.schema_.condition_dim)
 
     def _given_back(self, block: Any) -> Any:
         """Return a block as the kind of frame that the model was fitted on."""
-        reading = self.schema_.reading or {}
-        return like_frame(block, reading.get("frame")) if isinstance(block, pa.Table) else block
+        encoded = self.schema_.metadata or {}
+        return like_frame(block, encoded.get("frame")) if isinstance(block, pa.Table) else block
 
 
 def _count(where: str, value: Any, minimum: int = 1) -> int:

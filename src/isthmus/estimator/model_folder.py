@@ -108,7 +108,7 @@ def load(path: str | Path) -> Artifact:
     manifest = read_manifest(folder)
     if "application" in manifest:
         what = str(manifest["application"]).replace("_", " ")
-        advice = f"its autoencoders, such as {str(folder / 'members' / '0')!r}, or isthmus.load (isthmus detect)"
+        advice = f"its autoencoders, such as {str(folder / 'autoencoders' / '0')!r}, or isthmus.load (isthmus detect)"
         raise ArtifactError(f"{str(folder)!r} holds an application ({what}) and not one autoencoder; try {advice}")
     data = {name: read_checked(folder, name, manifest) for name in _FILES}
     _check_metrics(folder, manifest["metrics"])

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from isthmus.data.arrays import as_rows
-from isthmus.data.batches import Feed, Loader, split, take
+from isthmus.data.batches import BatchSource, Loader, split, take
 from isthmus.data.condition import as_condition, labels_of
-from isthmus.data.encoded import NONE, Reading, fit_in_memory
+from isthmus.data.encoded import NONE, EncodedRows, fit_in_memory
 from isthmus.data.encoding import Encoding
 from isthmus.data.fit_encoding import survey
 from isthmus.data.in_memory import TableRows
 from isthmus.data.open import open_source, warn_of
 from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.source import Array, Numbers, Source
-from isthmus.data.streaming import StreamLoader
+from isthmus.data.streaming import StreamingBatches
 from isthmus.data.tables.dataframes import frame_name
 from isthmus.errors import DataError, explain
 from isthmus.recipe import Recipe
@@ -35,7 +35,7 @@ _MOST_HELD_VALUES = 1 << 25
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingData:
     """What training starts from.
 
     Attributes:
@@ -50,9 +50,9 @@ class Prepared:
     recipe: Recipe
     schema: Schema
     encoding: Encoding
-    data: Feed
+    data: BatchSource
     validation: Batch | None
-    reading: Reading
+    encoded: EncodedRows
 
     @property
     def held_rows(self) -> int:
@@ -69,13 +69,13 @@ class Prepared:
     def digest(self) -> str:
         """Return a hash of everything that decides the trained weights."""
         digest = hashlib.sha256(self.recipe.digest().encode())
-        digest.update(self.reading.source.fingerprint().encode())
-        if self.reading.told is not None:
-            digest.update(np.ascontiguousarray(self.reading.told).data)
+        digest.update(self.encoded.source.fingerprint().encode())
+        if self.encoded.conditions is not None:
+            digest.update(np.ascontiguousarray(self.encoded.conditions).data)
         return digest.hexdigest()
 
 
-def prepare(X: Any, recipe: Recipe, condition: Any = None, aside: Numbers = NONE) -> Prepared:
+def prepare(X: Any, recipe: Recipe, condition: Any = None, excluded: Numbers = NONE) -> TrainingData:
     """Open, survey, split and encode the rows that a model is to be trained on.
 
     Args:
@@ -91,24 +91,24 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None, aside: Numbers = NONE
     """
     source = open_source(X, missing=recipe.missing == "mask")
     warn_of(source, X)
-    told, width, labels = _condition(condition, len(source))
+    conditions, width, labels = _condition(condition, len(source))
     settings = recipe.training
     device = choose_device(settings.device)
-    held = np.setdiff1d(_held_out(source, settings.validation_fraction, settings.seed), aside)
-    left_out = np.union1d(held, aside)
+    held = np.setdiff1d(_held_out(source, settings.validation_fraction, settings.seed), excluded)
+    left_out = np.union1d(held, excluded)
     found = survey(source, left_out)
     schema = dataclasses.replace(found.schema, condition_dim=width, condition_labels=labels)
     recipe = recipe.resolve(schema, len(source) - len(left_out))
     encoding, fitted = found.encoding(recipe.preprocessing)
     # A table remembers the library of its frame, for what is decoded from codes alone.
     frame = {"frame": frame_name(source.like)} if isinstance(source, TableRows) and source.like is not None else {}
-    told_of = {**source.reading, **(fitted.reading or {}), **frame}
-    schema = dataclasses.replace(schema, columns=fitted.columns, reading=told_of or None)
-    reading = Reading(source, schema, encoding, told, recipe.missing == "mask")
-    block = None if len(aside) else found.held
+    metadata = {**source.metadata, **(fitted.metadata or {}), **frame}
+    schema = dataclasses.replace(schema, columns=fitted.columns, metadata=metadata or None)
+    encoded = EncodedRows(source, schema, encoding, conditions, recipe.missing == "mask")
+    block = None if len(excluded) else found.held
     batch_size = int(recipe.training.batch_size)
-    data, validation = _feeds(reading, (held, left_out), block, batch_size, settings.seed, device)
-    return Prepared(recipe, schema, encoding, data, validation, reading)
+    data, validation = _feeds(encoded, (held, left_out), block, batch_size, settings.seed, device)
+    return TrainingData(recipe, schema, encoding, data, validation, encoded)
 
 
 def _held_out(source: Source, fraction: float, seed: int) -> Numbers:
@@ -127,18 +127,18 @@ def _held_out(source: Source, fraction: float, seed: int) -> Numbers:
 
 
 def _feeds(
-    reading: Reading, out: tuple[Numbers, Numbers], block: Any, batch_size: int, seed: int, device: torch.device
-) -> tuple[Feed, Batch | None]:
+    encoded: EncodedRows, out: tuple[Numbers, Numbers], block: Any, batch_size: int, seed: int, device: torch.device
+) -> tuple[BatchSource, Batch | None]:
     """Return the training rows, and those held out: `out` are their numbers, and those of all that is left out."""
     held, left_out = out
-    told = None if reading.told is None else reading.told[held]
+    conditions = None if encoded.conditions is None else encoded.conditions[held]
     validation = None
     if len(held):
-        validation = (reading.whole(held) if block is None else reading.batch(block, told, held)).to(device)
-    if reading.fits:
-        kept = np.delete(np.arange(len(reading)), left_out)
-        return Loader(reading.whole(kept).to(device), batch_size, seed), validation
-    return StreamLoader(reading, left_out, batch_size, seed, device), validation
+        validation = (encoded.whole(held) if block is None else encoded.batch(block, conditions, held)).to(device)
+    if encoded.fits:
+        kept = np.delete(np.arange(len(encoded)), left_out)
+        return Loader(encoded.whole(kept).to(device), batch_size, seed), validation
+    return StreamingBatches(encoded, left_out, batch_size, seed, device), validation
 
 
 def spread(data: Batch, rows: int) -> Batch:

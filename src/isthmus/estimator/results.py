@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.files.writers import Texts, Writer
 from isthmus.data.in_memory import TableRows
 from isthmus.data.series.windows import SeriesWindows, StepAverage, to_long
@@ -21,12 +21,12 @@ from isthmus.data.tables.encoding import type_of
 Out = tuple[str | Path | None, bool]
 
 
-def deliver(
+def collect(
     blocks: Iterator[Any],
     rows: int,
     out: Out,
     names: Any,
-    reading: Reading | None = None,
+    encoded: EncodedRows | None = None,
     *,
     floats: bool = False,
     texts: Texts | None = None,
@@ -39,11 +39,11 @@ def deliver(
                 writer.write(block)
         return Path(path)
     whole = joined(list(blocks))
-    like = reading.source.like if reading is not None and isinstance(reading.source, TableRows) else None
+    like = encoded.source.like if encoded is not None and isinstance(encoded.source, TableRows) else None
     return like_frame(whole, like, types=not floats) if isinstance(whole, pa.Table) else whole
 
 
-def along(source: SeriesWindows, blocks: Iterator[Any], out: Out, name: str | None = None) -> Any:
+def windows_to_steps(source: SeriesWindows, blocks: Iterator[Any], out: Out, name: str | None = None) -> Any:
     """Return values of windows as values of the series' steps, beside the columns of series and time."""
     average, first = StepAverage(source, mask=name is not None), 0
     for block in blocks:
@@ -51,10 +51,10 @@ def along(source: SeriesWindows, blocks: Iterator[Any], out: Out, name: str | No
         first += len(block)
     values = average.result()
     if isinstance(source.like, np.ndarray):
-        return deliver(iter(values), len(values[0]), out, name and [name])
+        return collect(iter(values), len(values[0]), out, name and [name])
     table = to_long(values, source, name or "value")
     if out[0] is not None:
-        return deliver(iter([table]), table.num_rows, out, None)
+        return collect(iter([table]), table.num_rows, out, None)
     return like_frame(table, None if source.like is None else frame_name(source.like))
 
 
@@ -65,22 +65,22 @@ def joined(blocks: list[Any]) -> Any:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def types_given(reading: Reading) -> dict[str, Any] | None:
+def types_given(encoded: EncodedRows) -> dict[str, Any] | None:
     """Return the column types of a table that was given, which its reconstruction has, too."""
-    if reading.source.kind != "table":
+    if encoded.source.kind != "table":
         return None
-    schema = reading.source.schema  # type: ignore[attr-defined]
+    schema = encoded.source.schema  # type: ignore[attr-defined]
     types = dict(zip(schema.names, schema.types, strict=True))
     # Texts of which none is there are numbers to some readers.
-    texts = {column.name: column.type for column in reading.schema.columns or () if column.kind == "categorical"}
+    texts = {column.name: column.type for column in encoded.schema.columns or () if column.kind == "categorical"}
     return {
         name: type_of(texts[name])
-        if name in texts and pa.types.is_floating(kind) and _none_seen(reading, name)
+        if name in texts and pa.types.is_floating(kind) and _none_seen(encoded, name)
         else kind
         for name, kind in types.items()
     }
 
 
-def _none_seen(reading: Reading, name: str) -> bool:
-    source = reading.source
+def _none_seen(encoded: EncodedRows, name: str) -> bool:
+    source = encoded.source
     return isinstance(source, TableRows) and missing_in(source.table[name]) == len(source)

@@ -164,20 +164,20 @@ class _LatentPredictor(BaseEstimator):
         """
         check_number("reconstruction_weight", self.reconstruction_weight, 0.0)
         base = self._fitted_autoencoder(X)
-        reading = base.reading(X)
-        targets, classes = self._targets(y, len(reading))
+        encoded = base.encoded_rows(X)
+        targets, classes = self._targets(y, len(encoded))
         if np.isnan(targets).all():
             raise DataError(explain("a label for some of the rows", "none", "y with labels"))
         settings = replace(self.training or Training(), seed=self._seed())
         device = choose_device(settings.device)
         recipe = Recipe(training=settings)
         joint = self.fine_tune and self.reconstruction_weight > 0
-        rows = np.arange(len(reading))
+        rows = np.arange(len(encoded))
         if not joint:  # rows without a label would teach nothing
             rows = rows[~np.isnan(targets[:, 0])]
             targets = targets[rows]
         wanted = torch.from_numpy(targets).float().to(device)
-        data = reading.whole(rows).to(device).replace(target=wanted)
+        data = encoded.whole(rows).to(device).replace(target=wanted)
         kept, held_out = _split(targets, settings)
         settings = recipe.resolve(base.schema_, len(kept)).training
         composition = copy.deepcopy(base.composition_).to(device)
@@ -225,7 +225,7 @@ class _LatentPredictor(BaseEstimator):
         inference = Inference(base.recipe_, base.schema_, base.encoding_, self.predictor_.autoencoder)
         outputs = [
             self.predictor_.head(code.mean.flatten(1))[:real].double().cpu().numpy()
-            for batch in base.reading(X).batches()
+            for batch in base.encoded_rows(X).batches()
             for code, real in inference.encode(batch)
         ]
         return np.concatenate(outputs)

@@ -1,7 +1,7 @@
-"""How well strangeness tells anomalies from normal rows, and whether alarms come as seldom as promised.
+"""How well anomaly score tells anomalies from normal rows, and whether alarms come as seldom as promised.
 
-All take `labels` `(rows,)`, 1 for an anomaly and 0 for a normal row, and one number for each row: `strangeness`, of
-which higher is stranger, or `alarms`, 1 or True where there is one.
+All take `labels` `(rows,)`, 1 for an anomaly and 0 for a normal row, and one number for each row: `anomaly_scores`, of
+which higher is more anomalous, or `alarms`, 1 or True where there is one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from isthmus.errors import DataError, check_integer, check_number, explain
 from isthmus.metrics.arrays import Array, pair
 
 
-def auroc(labels: Any, strangeness: Any) -> float:
-    """Return the probability that an anomaly is stranger than a normal row; a tie counts one half.
+def auroc(labels: Any, anomaly_scores: Any) -> float:
+    """Return the probability that an anomaly is more anomalous than a normal row; a tie counts one half.
 
     The area under the curve of true over false alarm rates. 0.5 for a guess, in [0, 1], higher is better.
 
     Args:
         labels: `(rows,)`, 1 for an anomaly.
-        strangeness: `(rows,)`, higher is stranger.
+        anomaly score: `(rows,)`, higher is more anomalous.
 
     Raises:
         DataError: for labels of one kind only, and values that are not finite.
@@ -33,17 +33,17 @@ def auroc(labels: Any, strangeness: Any) -> float:
         >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
         0.875
     """
-    return float(roc_auc_score(*labelled(labels, strangeness)))
+    return float(roc_auc_score(*labelled(labels, anomaly_scores)))
 
 
-def average_precision(labels: Any, strangeness: Any) -> float:
+def average_precision(labels: Any, anomaly_scores: Any) -> float:
     """Return the area under the curve of precision over recall, ``sum_n (R_n - R_(n-1)) P_n`` over all thresholds.
 
     The share of anomalies for a guess, in [0, 1], higher is better.
 
     Args:
         labels: `(rows,)`, 1 for an anomaly.
-        strangeness: `(rows,)`, higher is stranger.
+        anomaly score: `(rows,)`, higher is more anomalous.
 
     Raises:
         DataError: as `auroc`.
@@ -52,17 +52,17 @@ def average_precision(labels: Any, strangeness: Any) -> float:
         >>> average_precision([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.8])
         0.833
     """
-    return float(average_precision_score(*labelled(labels, strangeness)))
+    return float(average_precision_score(*labelled(labels, anomaly_scores)))
 
 
-def precision_at_k(labels: Any, strangeness: Any, k: int | None = None) -> float:
-    """Return the share of anomalies among the k strangest rows.
+def precision_at_k(labels: Any, anomaly_scores: Any, k: int | None = None) -> float:
+    """Return the share of anomalies among the k most anomalous rows.
 
     Of rows that tie for the last places, the expectation over all orders counts.
 
     Args:
         labels: `(rows,)`, 1 for an anomaly.
-        strangeness: `(rows,)`, higher is stranger.
+        anomaly score: `(rows,)`, higher is more anomalous.
         k: how many rows are looked at; by default as many as there are anomalies, where precision equals recall.
 
     Raises:
@@ -72,7 +72,7 @@ def precision_at_k(labels: Any, strangeness: Any, k: int | None = None) -> float
         >>> precision_at_k([0, 1, 1, 0], [0.1, 0.9, 0.5, 0.5])
         0.75
     """
-    truth, scores = labelled(labels, strangeness)
+    truth, scores = labelled(labels, anomaly_scores)
     k = int(truth.sum()) if k is None else k
     check_integer("k", k)
     if k > len(truth):
@@ -133,9 +133,9 @@ def binomial_interval(rows: int, rate: float, level: float = 0.99) -> tuple[int,
 def beta_binomial_interval(rows: int, alpha: float, calibration_rows: int, level: float = 0.99) -> tuple[int, int]:
     """Return between which counts, both included, lie the alarms of `rows` normal rows under a conformal threshold.
 
-    A row raises an alarm if ``p = (1 + #{calibration rows at least as strange}) / (1 + n) <= alpha``. Over the draw of
-    n calibration rows, the rate of false alarms is Beta(k, n + 1 - k) with ``k = floor(alpha (n + 1))``, so the count
-    is beta-binomial: on average at most alpha, yet one calibration set is not the average. Scores without ties.
+    A row raises an alarm if ``p = (1 + #{calibration rows at least as anomalous}) / (1 + n) <= alpha``. Over the draw
+    of n calibration rows, the rate of false alarms is Beta(k, n + 1 - k) with ``k = floor(alpha (n + 1))``, so the
+    count is beta-binomial: on average at most alpha, yet one calibration set is not the average. Scores without ties.
 
     Args:
         rows: normal rows that are exchangeable with the calibration rows.
@@ -165,8 +165,8 @@ def beta_binomial_interval(rows: int, alpha: float, calibration_rows: int, level
     return int(low), int(high)
 
 
-def labelled(labels: Any, strangeness: Any) -> tuple[Array, Array]:
-    """Return labels as booleans and strangeness as float64, both `(rows,)`.
+def labelled(labels: Any, anomaly_scores: Any) -> tuple[Array, Array]:
+    """Return labels as booleans and anomaly score as float64, both `(rows,)`.
 
     Raises:
         DataError: for labels other than 0 and 1 or of one kind only, and values that are not finite.
@@ -175,7 +175,7 @@ def labelled(labels: Any, strangeness: Any) -> tuple[Array, Array]:
         >>> labelled([0, 1], [0.5, 2])
         (array([False,  True]), array([0.5, 2. ]))
     """
-    truth, scores = pair(("labels", "strangeness"), labels, strangeness)
+    truth, scores = pair(("labels", "anomaly_score"), labels, anomaly_scores)
     truth = binary("labels", truth)
     if truth.all() or not truth.any():
         only = "only anomalies (1)" if truth.all() else "only normal rows (0)"

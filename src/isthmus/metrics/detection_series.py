@@ -1,8 +1,8 @@
-"""How well strangeness tells anomalous ranges of a series: VUS, range-based F1, and the point-adjusted F1.
+"""How well anomaly score tells anomalous ranges of a series: VUS, range-based F1, and the point-adjusted F1.
 
-All take `labels` `(steps,)`, 1 for a step within an anomaly, and `strangeness` `(steps,)`, of which higher is stranger,
-or `alarms` `(steps,)`. An anomalous range is a run of steps with label 1. Compute them for each series by itself: over
-several series end to end, a range would run from one into the next.
+All take `labels` `(steps,)`, 1 for a step within an anomaly, and `anomaly_scores` `(steps,)`, of which higher is more
+anomalous, or `alarms` `(steps,)`. An anomalous range is a run of steps with label 1. Compute them for each series by
+itself: over several series end to end, a range would run from one into the next.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CARDINALITIES = ("one", "reciprocal")
 # ---- volume under the surface ----------------------------------------------------------------------------------------
 
 
-def vus_pr(labels: Any, strangeness: Any, *, buffer: int = 100) -> float:
+def vus_pr(labels: Any, anomaly_scores: Any, *, buffer: int = 100) -> float:
     """Return the volume under the surface of precision and recall over thresholds and buffer lengths.
 
     Labels are made soft: with a buffer of length l, a step at a distance d <= l/2 from an anomalous range (from its
@@ -39,7 +39,7 @@ def vus_pr(labels: Any, strangeness: Any, *, buffer: int = 100) -> float:
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        strangeness: `(steps,)`, higher is stranger.
+        anomaly score: `(steps,)`, higher is more anomalous.
         buffer: the longest buffer L, in steps. The paper takes the period of the series (`period` estimates it), 100
             is a usual one; figures with another L are other figures.
 
@@ -58,10 +58,10 @@ def vus_pr(labels: Any, strangeness: Any, *, buffer: int = 100) -> float:
     Paper: Paparrizos et al., Volume Under the Surface: A New Accuracy Evaluation Measure for Time-Series Anomaly
     Detection, VLDB 2022, https://doi.org/10.14778/3551793.3551830.
     """
-    return _volumes(labels, strangeness, buffer)[1]
+    return _volumes(labels, anomaly_scores, buffer)[1]
 
 
-def vus_roc(labels: Any, strangeness: Any, *, buffer: int = 100) -> float:
+def vus_roc(labels: Any, anomaly_scores: Any, *, buffer: int = 100) -> float:
     """Return the volume under the surface of true and false alarm rates over thresholds and buffer lengths.
 
     The true alarm rate is the recall of `vus_pr`; the false alarm rate is ``(#A - TP) / (steps - P)``. The area is
@@ -70,7 +70,7 @@ def vus_roc(labels: Any, strangeness: Any, *, buffer: int = 100) -> float:
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        strangeness: `(steps,)`, higher is stranger.
+        anomaly score: `(steps,)`, higher is more anomalous.
         buffer: as in `vus_pr`.
 
     Raises:
@@ -83,7 +83,7 @@ def vus_roc(labels: Any, strangeness: Any, *, buffer: int = 100) -> float:
 
     Paper: as `vus_pr`.
     """
-    return _volumes(labels, strangeness, buffer)[0]
+    return _volumes(labels, anomaly_scores, buffer)[0]
 
 
 def period(values: Any, *, least: int = 3, most: int = 400, otherwise: int = 125) -> int:
@@ -116,9 +116,9 @@ def period(values: Any, *, least: int = 3, most: int = 400, otherwise: int = 125
     return int(peaks[np.argmax(lags[peaks])]) if len(peaks) else otherwise
 
 
-def _volumes(labels: Any, strangeness: Any, buffer: int) -> tuple[float, float]:
+def _volumes(labels: Any, anomaly_scores: Any, buffer: int) -> tuple[float, float]:
     """Return the volumes under both surfaces: of ROC, of precision and recall."""
-    truth, scores = labelled(labels, strangeness)
+    truth, scores = labelled(labels, anomaly_scores)
     check_integer("buffer", buffer, 0)
     order = np.argsort(-scores, kind="stable")
     # The last step of each run of equal scores: an alarm for one of them is one for all.
@@ -210,12 +210,12 @@ def range_f1(
     return _range_f(truth, binary("alarms", raised), existence, bias, cardinality, beta)
 
 
-def best_range_f1(labels: Any, strangeness: Any, *, thresholds: int = 200, **settings: Any) -> float:
+def best_range_f1(labels: Any, anomaly_scores: Any, *, thresholds: int = 200, **settings: Any) -> float:
     """Return the best `range_f1` over thresholds: what the best threshold would give, which no detector knows.
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        strangeness: `(steps,)`, higher is stranger.
+        anomaly score: `(steps,)`, higher is more anomalous.
         thresholds: how many are tried, at even ranks of the upper half of the scores and closer towards the top.
         settings: `existence`, `bias`, `cardinality` and `beta` of `range_f1`.
 
@@ -227,7 +227,7 @@ def best_range_f1(labels: Any, strangeness: Any, *, thresholds: int = 200, **set
         >>> best_range_f1([0, 1, 1, 0, 0], [0.1, 0.7, 0.9, 0.2, 0.3])
         1.0
     """
-    truth, scores = labelled(labels, strangeness)
+    truth, scores = labelled(labels, anomaly_scores)
     check_integer("thresholds", thresholds)
     ordered = np.sort(scores)[::-1]
     # Alarms are few: numbers of them in a geometric row, from one to half of the steps.
@@ -282,7 +282,7 @@ class PointAdjusted(NamedTuple):
     random: float
 
 
-def point_adjusted_f1(labels: Any, strangeness: Any, *, draws: int = 5, random_state: int = 0) -> PointAdjusted:
+def point_adjusted_f1(labels: Any, anomaly_scores: Any, *, draws: int = 5, random_state: int = 0) -> PointAdjusted:
     """Return the point-adjusted F1 at the best threshold, and what random noise has.
 
     An alarm at one step of an anomalous range counts as one at all of its steps; then ``F1 = 2 TP / (2 TP + FP + FN)``
@@ -291,7 +291,7 @@ def point_adjusted_f1(labels: Any, strangeness: Any, *, draws: int = 5, random_s
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        strangeness: `(steps,)`, higher is stranger.
+        anomaly score: `(steps,)`, higher is more anomalous.
         draws: of uniform noise, over which its value is averaged.
         random_state: seed of the noise.
 
@@ -308,7 +308,7 @@ def point_adjusted_f1(labels: Any, strangeness: Any, *, draws: int = 5, random_s
     https://arxiv.org/abs/1802.03903; what is wrong with it: Kim et al., Towards a Rigorous Evaluation of Time-series
     Anomaly Detection, AAAI 2022, https://arxiv.org/abs/2109.05257.
     """
-    truth, scores = labelled(labels, strangeness)
+    truth, scores = labelled(labels, anomaly_scores)
     check_integer("draws", draws)
     check_integer("random_state", random_state, 0)
     noise = (

@@ -127,7 +127,7 @@ class Attention(NetworkSpec):
         return AttentionNetwork(self, widths)
 
 
-class Patches:
+class Tiling:
     """The layout of a row as tokens `(rows, tokens, values)`.
 
     Attributes:
@@ -261,7 +261,7 @@ class AttentionNetwork(Network):
 
     def __init__(self, spec: Attention, widths: Widths) -> None:
         super().__init__()
-        self.patches = Patches(widths.row, spec.form, int(spec.patch))
+        self.patches = Tiling(widths.row, spec.form, int(spec.patch))
         width = int(spec.width)
         self.parameters_per_value = widths.parameters
         self.is_global = spec.bottleneck == "global"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.networks.base import Network, NetworkSpec, Widths
-from isthmus.networks.conv_layers import Enlarging, MapLayer, Style, Whole, Window
+from isthmus.networks.conv_layers import ConvLayer, Enlarging, Style, Whole, Window
 from isthmus.networks.layers import ACTIVATIONS, HIDDEN_STD, OUTPUT_SCALE, linear
 from isthmus.schema import Batch
 
@@ -267,7 +267,7 @@ class ConvNetwork(Network):
         self._decode(z, batch, skips, setting=True)
 
     def set_output_bias(self, bias: Tensor) -> None:
-        output: MapLayer = self.decoder[0][-1]  # type: ignore[index]
+        output: ConvLayer = self.decoder[0][-1]  # type: ignore[index]
         with torch.no_grad():
             output.bias.copy_(bias.flatten())
 
@@ -276,39 +276,39 @@ def _style(spec: Conv) -> Style:
     return Style(spec.activation, spec.normalisation, spec.dropout)
 
 
-def _second(spec: Conv, size: tuple[int, int], channels: int) -> list[MapLayer]:
+def _second(spec: Conv, size: tuple[int, int], channels: int) -> list[ConvLayer]:
     """Return the layer of stride 1 with the identity beside it, where the network has such."""
     if not spec.residual:
         return []
     shape = (channels, channels, spec.kernel, spec.kernel)
     product = Window(spec.kernel, 1, size).down
-    return [MapLayer(product, shape, math.prod(shape[1:]), channels, style=_style(spec), shortcut=True)]
+    return [ConvLayer(product, shape, math.prod(shape[1:]), channels, style=_style(spec), shortcut=True)]
 
 
 def _down_stage(spec: Conv, window: Window, outer: int, inner: int) -> nn.ModuleList:
     shape = (inner, outer, spec.kernel, spec.kernel)
-    first = MapLayer(window.down, shape, math.prod(shape[1:]), inner, style=_style(spec))
+    first = ConvLayer(window.down, shape, math.prod(shape[1:]), inner, style=_style(spec))
     return nn.ModuleList([first, *_second(spec, window.positions, inner)])
 
 
-def _up_stage(spec: Conv, window: Window, outer: int, inner: int, mirror: MapLayer, *, output: bool) -> nn.ModuleList:
+def _up_stage(spec: Conv, window: Window, outer: int, inner: int, mirror: ConvLayer, *, output: bool) -> nn.ModuleList:
     inputs, side = inner * (2 if spec.skips else 1), spec.kernel
     product, fan_in = window.up, inputs * (side / window.stride) ** 2
-    weight: tuple[int, ...] | MapLayer = mirror if spec.tied else (inputs, outer, side, side)
+    weight: tuple[int, ...] | ConvLayer = mirror if spec.tied else (inputs, outer, side, side)
     if spec.upsampling == "nearest":
         product, fan_in, weight = Enlarging(window).up, inputs * side**2, (outer, inputs, side, side)
     style, values = (None, (outer, *window.size)) if output else (_style(spec), None)
-    last = MapLayer(product, weight, fan_in, outer, style=style, values=values)
+    last = ConvLayer(product, weight, fan_in, outer, style=style, values=values)
     return nn.ModuleList([*_second(spec, window.positions, inner), last])
 
 
-def _heads(spec: Conv, widths: Widths, maps: tuple[int, int, int]) -> tuple[MapLayer, MapLayer]:
+def _heads(spec: Conv, widths: Widths, maps: tuple[int, int, int]) -> tuple[ConvLayer, ConvLayer]:
     """Return the layers between the last maps and the code, on both sides."""
     product: Whole | Window = Whole(maps)
     size: tuple[int, ...] = (math.prod(maps),)
     values: tuple[int, ...] | None = maps
     if spec.bottleneck == "spatial":
         product, size, values = Window(1, 1, maps[1:]), (maps[0], 1, 1), None
-    encoder = MapLayer(product.down, (widths.features, *size), size[0], widths.features, style=None)
+    encoder = ConvLayer(product.down, (widths.features, *size), size[0], widths.features, style=None)
     weight = encoder if spec.tied else (widths.latent, *size)
-    return encoder, MapLayer(product.up, weight, widths.latent, maps[0], style=_style(spec), values=values)
+    return encoder, ConvLayer(product.up, weight, widths.latent, maps[0], style=_style(spec), values=values)

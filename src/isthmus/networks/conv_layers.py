@@ -104,7 +104,7 @@ class Style:
         return nn.GroupNorm(groups, channels)
 
 
-class MapLayer(nn.Module):
+class ConvLayer(nn.Module):
     """A linear map of maps, then (in hidden layers) normalisation, activation and dropout.
 
     Args:
@@ -120,7 +120,7 @@ class MapLayer(nn.Module):
     def __init__(
         self,
         product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
-        weight: tuple[int, ...] | MapLayer,
+        weight: tuple[int, ...] | ConvLayer,
         fan_in: float,
         channels: int,
         *,
@@ -132,9 +132,9 @@ class MapLayer(nn.Module):
         self.product = product
         self.values = values
         self.shortcut = shortcut
-        self.tied_to: tuple[MapLayer, ...] = ()  # a tuple hides it from the module tree
+        self.tied_to: tuple[ConvLayer, ...] = ()  # a tuple hides it from the module tree
         self.bias = nn.Parameter(torch.zeros(math.prod(values) if values else channels))
-        if isinstance(weight, MapLayer):
+        if isinstance(weight, ConvLayer):
             self.tied_to = (weight,)
         else:
             gain = GAINS.get(style.activation, HE_GAIN) if style else 1.0

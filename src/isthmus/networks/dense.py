@@ -22,7 +22,7 @@ from isthmus.networks.layers import (
     calibrate,
     linear,
 )
-from isthmus.networks.sparse_linear import linear_for_kept, linear_of_kept, worthwhile
+from isthmus.networks.sparse_linear import sparse_decode, sparse_gradient_encode, worthwhile
 from isthmus.schema import Batch
 
 
@@ -196,12 +196,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         if self.feeds_code and self.training:
-            return self._finish(linear_for_kept(x, self.matrix, self.bias), x, shift)
+            return self._finish(sparse_gradient_encode(x, self.matrix, self.bias), x, shift)
         return self._finish(linear(x, self.matrix, self.bias, self.training), x, shift)
 
     def of_kept(self, z: Tensor, latents: Tensor, values: Tensor, shift: Tensor | None) -> Tensor:
         """Return the layer of z, which is `values` at `latents` and zero elsewhere."""
-        return self._finish(linear_of_kept(latents, values, self.matrix) + self.bias, z, shift)
+        return self._finish(sparse_decode(latents, values, self.matrix) + self.bias, z, shift)
 
     def _finish(self, h: Tensor, x: Tensor, shift: Tensor | None) -> Tensor:
         if shift is not None:

@@ -201,13 +201,13 @@ class RecurrentNetwork(Network):
             nn.ModuleList(cell(inputs[depth], width) for _ in range(directions)) for depth, width in enumerate(hidden)
         )
         self.features = Linear(inputs[-1], widths.features)
-        told = widths.latent + widths.condition
+        given = widths.latent + widths.condition
         written = self.frames.values * widths.parameters
-        read = self.frames.values if self.mode.forced else written if self.mode.feedback else told
+        read = self.frames.values if self.mode.forced else written if self.mode.feedback else given
         # Numbered from the data inwards: the last layer of the decoder is its number 0.
         outer = [*hidden[1:], read]
         self.decoder = nn.ModuleList(cell(outer[depth], width) for depth, width in enumerate(hidden))
-        self.start = nn.ModuleList(Linear(told, cell.states * width) for width in hidden)
+        self.start = nn.ModuleList(Linear(given, cell.states * width) for width in hidden)
         self.output = Linear(hidden[0], written, bias=False)
         self.bias = nn.Parameter(torch.zeros(widths.parameters, *widths.row))
 
@@ -248,10 +248,10 @@ class RecurrentNetwork(Network):
 
     def _write(self, z: Tensor, batch: Batch, bias: Tensor) -> Tensor:
         """Return the frames in the order in which they are written, `(frames, rows, parameters * values)`."""
-        told = z if batch.condition is None else torch.cat([z, batch.condition], 1)
-        states = [self._start(depth, told) for depth in range(len(self.decoder))]
+        given = z if batch.condition is None else torch.cat([z, batch.condition], 1)
+        states = [self._start(depth, given) for depth in range(len(self.decoder))]
         if not self.mode.feedback:
-            return self._scan(told.expand(self.frames.count, *told.shape), states) + bias
+            return self._scan(given.expand(self.frames.count, *given.shape), states) + bias
         if not self.mode.forced:
             first: Cell = self.decoder[0]  # type: ignore[assignment]
             if len(self.decoder) == 1 and first.folds:
@@ -264,9 +264,9 @@ class RecurrentNetwork(Network):
             return self._scan(torch.cat([nothing.unsqueeze(0), true]), states) + bias
         return self._feed_back(nothing, states, bias)
 
-    def _start(self, depth: int, told: Tensor) -> State:
+    def _start(self, depth: int, given: Tensor) -> State:
         # The outputs of a cell lie in (-1, 1), and so does the one it begins with.
-        output, *inner = self.start[depth](told).chunk(self.decoder[depth].states, 1)
+        output, *inner = self.start[depth](given).chunk(self.decoder[depth].states, 1)
         return (torch.tanh(output), *inner)
 
     def _scan(self, x: Tensor, states: list[State], feedback: Tensor | None = None) -> Tensor:
@@ -307,9 +307,9 @@ class RecurrentNetwork(Network):
         return features
 
     def calibrate_decoder(self, z: Tensor, batch: Batch, skips: tuple[Tensor, ...] = ()) -> None:
-        told = z if batch.condition is None else torch.cat([z, batch.condition], 1)
+        given = z if batch.condition is None else torch.cat([z, batch.condition], 1)
         for start in self.start:
-            start.calibrate(told, HIDDEN_STD)  # type: ignore[operator]
+            start.calibrate(given, HIDDEN_STD)  # type: ignore[operator]
         self.bias.zero_()
         self.output.weight.mul_(0.1)
         bias = self.frames.cut(self.bias.unsqueeze(0)).expand(-1, z.shape[0], -1)

@@ -22,7 +22,7 @@ def _plain() -> bool:
 
 
 def worthwhile(kept: Tensor, weight: Tensor) -> bool:
-    """Return whether `linear_of_kept` is for these latents and weights; on other devices nobody has measured it."""
+    """Return whether `sparse_decode` is for these latents and weights; on other devices nobody has measured it."""
     wide = weight.shape[1] >= max(LEAST_WIDTH, LEAST_RATIO * kept.shape[1])
     return wide and kept.ndim == 2 and weight.device.type == "cpu" and not _plain()
 
@@ -35,7 +35,7 @@ def _sum_by(target: Tensor, source: Tensor, values: Tensor, rows: Tensor, target
     return F.embedding_bag(source[order], rows, starts, per_sample_weights=values[order], mode="sum")
 
 
-class _LinearOfKept(torch.autograd.Function):
+class _SparseDecode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:
         columns = weight.t().contiguous()
@@ -56,16 +56,16 @@ class _LinearOfKept(torch.autograd.Function):
         return None, to_values, to_columns.t()
 
 
-def linear_of_kept(latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+def sparse_decode(latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     """Return ``z W^T`` `(rows, outputs)` for z that is `values` at `latents`, both `(rows, kept)`, and zero elsewhere.
 
     The gradient is exact, and reaches the values and the weights; it has no gradient of its own.
     """
-    found: Tensor = _LinearOfKept.apply(latents, values.to(weight.dtype), weight)  # type: ignore[no-untyped-call]
+    found: Tensor = _SparseDecode.apply(latents, values.to(weight.dtype), weight)  # type: ignore[no-untyped-call]
     return found
 
 
-class _LinearForKept(torch.autograd.Function):
+class _SparseGradientEncode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -82,9 +82,9 @@ class _LinearForKept(torch.autograd.Function):
         return to_x, _sum_by(latents, rows, gradient[rows, latents], x, len(weight)), gradient.sum(0)
 
 
-def linear_for_kept(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def sparse_gradient_encode(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return ``x W^T + b``; its gradient skips the features that got none, where that saves time."""
     if weight.shape[0] < LEAST_WIDTH or weight.device.type != "cpu" or _plain():
         return F.linear(x, weight, bias)
-    found: Tensor = _LinearForKept.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    found: Tensor = _SparseGradientEncode.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return found

@@ -29,11 +29,11 @@ from isthmus.objectives.reconstruction import (
     SquaredError,
 )
 from isthmus.objectives.regularisers import (
+    KL,
     Contraction,
     DecoderGradient,
     LatentNorm,
     Nested,
-    Rate,
     Sparsity,
     SparsityTarget,
 )
@@ -57,7 +57,7 @@ LIKELIHOODS: dict[str, type[LikelihoodSpec]] = {
     "mixed": Mixed,
 }
 TERMS: dict[str, type[Term]] = {
-    "rate": Rate,
+    "kl": KL,
     "sparsity": Sparsity,
     "sparsity_target": SparsityTarget,
     "contraction": Contraction,
@@ -84,6 +84,7 @@ SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "logistic": Logistic, 
 
 __all__ = [
     "FEATURES",
+    "KL",
     "L0",
     "LIKELIHOODS",
     "SCHEDULES",
@@ -124,7 +125,6 @@ __all__ = [
     "OwningTerm",
     "Perceptual",
     "Poisson",
-    "Rate",
     "Reconstruction",
     "Schedule",
     "Shapes",

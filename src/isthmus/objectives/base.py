@@ -249,7 +249,7 @@ class WeightedTerm:
 
     def __post_init__(self) -> None:
         if not isinstance(self.term, Term):
-            raise RecipeError("objective.terms: " + explain("a term", repr(self.term), "Rate()"))
+            raise RecipeError("objective.terms: " + explain("a term", repr(self.term), "KL()"))
         if not isinstance(self.weight, Schedule):
             check_number(f"objective.{self.term.kind}.weight", self.weight, 0.0)
 
@@ -263,7 +263,7 @@ def _weighted(term: Any) -> WeightedTerm:
         return term
     if isinstance(term, Term):
         return WeightedTerm(term)
-    raise RecipeError("objective.terms: " + explain("a term, weighted or not", repr(term), "1.0 * Rate()"))
+    raise RecipeError("objective.terms: " + explain("a term, weighted or not", repr(term), "1.0 * KL()"))
 
 
 @dataclass(frozen=True)
@@ -277,10 +277,10 @@ class Objective:
         terms: the weighted terms.
 
     Example:
-        >>> from isthmus.objectives import Rate, Reconstruction, SquaredError
-        >>> objective = Reconstruction(SquaredError()) + 0.5 * Rate()
+        >>> from isthmus.objectives import KL, Reconstruction, SquaredError
+        >>> objective = Reconstruction(SquaredError()) + 0.5 * KL()
         >>> objective.weights(1.0)
-        {'rate': 0.5}
+        {'kl': 0.5}
     """
 
     likelihood: LikelihoodSpec | Literal["auto_error", "auto_density"] = "auto_error"

@@ -18,11 +18,11 @@ _LOG_TWO_PI = math.log(2.0 * math.pi)
 
 @dataclass(frozen=True)
 class ImportanceWeighted(Term):
-    """The rate that is left of the K-sample bound: cost + 1 * this term is exactly ``-L_K``.
+    """The KL that is left of the K-sample bound: cost + 1 * this term is exactly ``-L_K``.
 
     ``-L_K - mean_k cost_k`` with ``L_K = log mean_k exp(log w_k)``, ``log w_k = -cost_k + log p(z_k) - log q(z_k|x)``
     and K latents ``z_k`` drawn for each row. On average L_K rises with K towards log p(x); L_1 is the evidence lower
-    bound, and the term then a sampled KL. It replaces `rate`.
+    bound, and the term then a sampled KL. It replaces `kl`.
 
     Costs leave out values that were not observed, so for rows with missing values the same term is the bound of MIWAE
     (Mattei and Frellsen 2019, https://arxiv.org/abs/1812.02633).
@@ -48,7 +48,7 @@ class ImportanceWeighted(Term):
     kind: ClassVar[str] = "importance_weighted"
     needs: ClassVar[Set[str]] = frozenset({"posterior"})  # type: ignore[misc]
     advice: ClassVar[str] = "use a variational code, such as the gaussian one"
-    excludes: ClassVar[Set[str]] = frozenset({"rate", "capacity"})
+    excludes: ClassVar[Set[str]] = frozenset({"kl", "capacity"})
     samples: int = 50
     doubly_reparameterised: bool = True
 
@@ -106,7 +106,7 @@ class TotalCorrelation(Term):
     ``q(z) = mean over rows of q(z|x)``, estimated from the rows of the batch, each with the weight that makes the
     estimate of q(z) unbiased: a latent's own row ``1 / rows``, the other rows the rest in equal parts. (It is a part of
     the average KL, which is the sum of the mutual information of row and code, this term, and the divergence of each
-    latent's own density from its prior.) `Rate` with ``beta - 1`` times this term is the beta-TC-VAE.
+    latent's own density from its prior.) `KL` with ``beta - 1`` times this term is the beta-TC-VAE.
 
     Memory and time grow with the batch's rows squared times the latents and positions.
 
@@ -115,9 +115,9 @@ class TotalCorrelation(Term):
             batch, the more its own row counts and the higher the value is with None; Chen et al. give the number.
 
     Example:
-        >>> from isthmus.objectives import Rate, Reconstruction, SquaredError
-        >>> (Reconstruction(SquaredError()) + 1.0 * Rate() + 5.0 * TotalCorrelation()).weights(1.0)
-        {'rate': 1.0, 'total_correlation': 5.0}
+        >>> from isthmus.objectives import KL, Reconstruction, SquaredError
+        >>> (Reconstruction(SquaredError()) + 1.0 * KL() + 5.0 * TotalCorrelation()).weights(1.0)
+        {'kl': 1.0, 'total_correlation': 5.0}
 
     Paper: Chen et al., Isolating Sources of Disentanglement in VAEs, 2018, https://arxiv.org/abs/1802.04942 (their
     stratified weights, with the other rows' parts made equal).
@@ -156,11 +156,11 @@ class TotalCorrelation(Term):
 
 @dataclass(frozen=True)
 class Capacity(Term):
-    """How far the rate is from a capacity that grows: ``|mean KL - C|`` in nats, KL summed over latents.
+    """How far the KL is from a capacity that grows: ``|mean KL - C|`` in nats, KL summed over latents.
 
     ``C`` rises linearly from 0 to `end` over a share of the training steps and stays; validation always uses `end`.
-    A large weight (100 or more) holds the rate at C, so that latents open one by one as it grows. A quantity of the
-    batch, not of a row. It replaces `rate`.
+    A large weight (100 or more) holds the KL at C, so that latents open one by one as it grows. A quantity of the
+    batch, not of a row. It replaces `kl`.
 
     Args:
         end: the final capacity in nats.
@@ -176,7 +176,7 @@ class Capacity(Term):
     kind: ClassVar[str] = "capacity"
     needs: ClassVar[Set[str]] = frozenset({"kl"})  # type: ignore[misc]
     advice: ClassVar[str] = "drop the term or use a gaussian code"
-    excludes: ClassVar[Set[str]] = frozenset({"rate", "importance_weighted"})
+    excludes: ClassVar[Set[str]] = frozenset({"kl", "importance_weighted"})
     end: float = 25.0
     over: float = 0.5
 
@@ -189,5 +189,5 @@ class Capacity(Term):
         return self.end * min(1.0, progress / self.over)
 
     def __call__(self, forward: Forward) -> Tensor:
-        rate = forward.code.quantities["kl"].flatten(1).sum(1).mean()
-        return (rate - self.capacity(forward.progress)).abs()
+        kl = forward.code.quantities["kl"].flatten(1).sum(1).mean()
+        return (kl - self.capacity(forward.progress)).abs()

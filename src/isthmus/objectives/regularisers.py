@@ -1,4 +1,4 @@
-"""Terms: rate, sparsity, norms, slopes of encoder and decoder, ordered latents."""
+"""Terms: KL, sparsity, norms, slopes of encoder and decoder, ordered latents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isthmus.objectives.noise import signs
 
 
 @dataclass(frozen=True)
-class Rate(Term):
+class KL(Term):
     """The Kullback-Leibler divergence from posterior to prior: with weight 1, minus the evidence lower bound.
 
     ``sum_j max(KL_j, free_nats)`` over latents; a weight beta gives the beta-VAE, a `Linear` weight a warm-up.
@@ -25,18 +25,18 @@ class Rate(Term):
             https://arxiv.org/abs/1606.04934). 0 charges all of it.
 
     Example:
-        >>> (4.0 * Rate()).weight
+        >>> (4.0 * KL()).weight
         4.0
 
     Papers: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114; Higgins et al., beta-VAE, 2017.
     """
 
-    kind: ClassVar[str] = "rate"
+    kind: ClassVar[str] = "kl"
     advice: ClassVar[str] = "drop the term or use a gaussian code"
     free_nats: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("objective.rate.free_nats", self.free_nats, 0.0)
+        check_number("objective.kl.free_nats", self.free_nats, 0.0)
 
     @property
     def needs(self) -> Set[str]:  # type: ignore[override]

@@ -7,7 +7,7 @@ from typing import Any
 from isthmus.codes import Deterministic, Gaussian
 from isthmus.corruptions import Corruption, GaussianNoise
 from isthmus.networks import Conv
-from isthmus.objectives import Rate
+from isthmus.objectives import KL
 from isthmus.presets.base import LatentDim, assemble
 from isthmus.recipe import Recipe
 
@@ -37,7 +37,7 @@ def conv_vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
 
     Paper: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114.
     """
-    return assemble(Gaussian(latent_dim), Rate(), settings=settings, likelihood="auto_density", network="conv")
+    return assemble(Gaussian(latent_dim), KL(), settings=settings, likelihood="auto_density", network="conv")
 
 
 def conv_denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = None, **settings: Any) -> Recipe:

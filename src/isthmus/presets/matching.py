@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.codes import Deterministic, Gaussian
-from isthmus.objectives import Discrepancy, ImageAdversary, LatentAdversary, Rate, Weight, WeightedTerm
+from isthmus.objectives import KL, Discrepancy, ImageAdversary, LatentAdversary, Weight, WeightedTerm
 from isthmus.presets.base import LatentDim, assemble
 from isthmus.recipe import Recipe
 
@@ -35,12 +35,12 @@ def info_vae(latent_dim: LatentDim = "auto", rate: Weight = 0.1, weight: Weight 
 
     Example:
         >>> info_vae().objective.weights(1.0)
-        {'rate': 0.1, 'discrepancy': 1.0}
+        {'kl': 0.1, 'discrepancy': 1.0}
 
     Paper: Zhao et al., InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019,
     https://arxiv.org/abs/1706.02262.
     """
-    terms, own = (WeightedTerm(Rate(), rate), WeightedTerm(Discrepancy(), weight)), ("rate", "weight")
+    terms, own = (WeightedTerm(KL(), rate), WeightedTerm(Discrepancy(), weight)), ("rate", "weight")
     return assemble(Gaussian(latent_dim), *terms, settings=settings, likelihood="auto_density", own=own)
 
 
@@ -67,10 +67,10 @@ def vae_gan(latent_dim: LatentDim = "auto", weight: Weight = 1.0, **settings: An
 
     Example:
         >>> vae_gan().objective.weights(1.0)
-        {'rate': 1.0, 'image_adversary': 1.0}
+        {'kl': 1.0, 'image_adversary': 1.0}
 
     Paper: Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016,
     https://arxiv.org/abs/1512.09300 (here the likelihood's cost stays).
     """
-    terms = (Rate(), WeightedTerm(ImageAdversary(sampled=True), weight))
+    terms = (KL(), WeightedTerm(ImageAdversary(sampled=True), weight))
     return assemble(Gaussian(latent_dim), *terms, settings=settings, likelihood="auto_density", own=("weight",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from isthmus.codes import FSQ, GumbelSoftmax, VectorQuantised
-from isthmus.objectives import Commitment, Rate, Weight, WeightedTerm
+from isthmus.objectives import KL, Commitment, Weight, WeightedTerm
 from isthmus.presets.base import LatentDim, assemble
 from isthmus.recipe import Recipe
 
@@ -27,7 +27,7 @@ def categorical_vae(latent_dim: LatentDim = "auto", classes: int = 10, **setting
     https://arxiv.org/abs/1611.00712.
     """
     code = GumbelSoftmax(latent_dim, classes)
-    return assemble(code, Rate(), settings=settings, likelihood="auto_density", own=("classes",))
+    return assemble(code, KL(), settings=settings, likelihood="auto_density", own=("classes",))
 
 
 def vq_vae(

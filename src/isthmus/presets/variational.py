@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus.codes import FlowPrior, Gaussian, LaplacePrior, VampPrior
 from isthmus.errors import check_number
-from isthmus.objectives import Capacity, ImportanceWeighted, Linear, Rate, TotalCorrelation, Weight, WeightedTerm
+from isthmus.objectives import KL, Capacity, ImportanceWeighted, Linear, TotalCorrelation, Weight, WeightedTerm
 from isthmus.presets.base import LatentDim, assemble
 from isthmus.recipe import Recipe
 
@@ -19,11 +19,11 @@ def vae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
 
     Example:
         >>> vae(latent_dim=20, hidden_dims=(400,)).objective.weights(0.0)
-        {'rate': 1.0}
+        {'kl': 1.0}
 
     Paper: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, https://arxiv.org/abs/1312.6114.
     """
-    return assemble(Gaussian(latent_dim), Rate(), settings=settings, likelihood="auto_density")
+    return assemble(Gaussian(latent_dim), KL(), settings=settings, likelihood="auto_density")
 
 
 def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: float = 0.25, **settings: Any) -> Recipe:
@@ -37,12 +37,12 @@ def beta_vae(latent_dim: LatentDim = "auto", beta: float = 4.0, warmup_share: fl
 
     Example:
         >>> beta_vae(beta=4.0, warmup_share=0.5).objective.weights(0.25)
-        {'rate': 2.0}
+        {'kl': 2.0}
 
     Paper: Higgins et al., beta-VAE, ICLR 2017.
     """
     weight: Weight = Linear(end=beta, over=warmup_share) if warmup_share else beta
-    term, own = WeightedTerm(Rate(), weight), ("beta", "warmup_share")
+    term, own = WeightedTerm(KL(), weight), ("beta", "warmup_share")
     return assemble(Gaussian(latent_dim), term, settings=settings, likelihood="auto_density", own=own)
 
 
@@ -57,12 +57,12 @@ def beta_tc_vae(latent_dim: LatentDim = "auto", beta: float = 6.0, rows: int | N
 
     Example:
         >>> beta_tc_vae(beta=6.0).objective.weights(1.0)
-        {'rate': 1.0, 'total_correlation': 5.0}
+        {'kl': 1.0, 'total_correlation': 5.0}
 
     Paper: Chen et al., Isolating Sources of Disentanglement in VAEs, 2018, https://arxiv.org/abs/1802.04942.
     """
     check_number("beta", beta, 1.0)
-    terms = (Rate(), WeightedTerm(TotalCorrelation(rows), beta - 1.0))
+    terms = (KL(), WeightedTerm(TotalCorrelation(rows), beta - 1.0))
     own = ("beta", "rows")
     return assemble(Gaussian(latent_dim), *terms, settings=settings, likelihood="auto_density", own=own)
 
@@ -105,7 +105,7 @@ def sparse_vae(latent_dim: LatentDim = "auto", scale: float = 1.0, **settings: A
     https://direct.mit.edu/neco/article/36/12/2571/124821.
     """
     code = Gaussian(latent_dim, prior=LaplacePrior(scale))
-    return assemble(code, Rate(), settings=settings, likelihood="auto_density", own=("scale",))
+    return assemble(code, KL(), settings=settings, likelihood="auto_density", own=("scale",))
 
 
 def vamp_vae(latent_dim: LatentDim = "auto", components: int = 100, **settings: Any) -> Recipe:
@@ -123,7 +123,7 @@ def vamp_vae(latent_dim: LatentDim = "auto", components: int = 100, **settings: 
     Paper: Tomczak and Welling, VAE with a VampPrior, AISTATS 2018, https://arxiv.org/abs/1705.07120.
     """
     code = Gaussian(latent_dim, prior=VampPrior(components))
-    return assemble(code, Rate(), settings=settings, likelihood="auto_density", own=("components",))
+    return assemble(code, KL(), settings=settings, likelihood="auto_density", own=("components",))
 
 
 def flow_vae(latent_dim: LatentDim = "auto", layers: int = 4, **settings: Any) -> Recipe:
@@ -142,7 +142,7 @@ def flow_vae(latent_dim: LatentDim = "auto", layers: int = 4, **settings: Any) -
     Density Estimation Using Real NVP, ICLR 2017, https://arxiv.org/abs/1605.08803.
     """
     code = Gaussian(latent_dim, prior=FlowPrior(layers))
-    return assemble(code, Rate(), settings=settings, likelihood="auto_density", own=("layers",))
+    return assemble(code, KL(), settings=settings, likelihood="auto_density", own=("layers",))
 
 
 def iwae(latent_dim: LatentDim = "auto", samples: int = 50, **settings: Any) -> Recipe:

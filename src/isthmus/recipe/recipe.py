@@ -158,8 +158,8 @@ class Recipe:
 
     Example:
         >>> from isthmus.codes import Gaussian
-        >>> from isthmus.objectives import Bernoulli, Rate, Reconstruction
-        >>> recipe = Recipe(code=Gaussian(latent_dim=8), objective=Reconstruction(Bernoulli()) + 1.0 * Rate())
+        >>> from isthmus.objectives import Bernoulli, KL, Reconstruction
+        >>> recipe = Recipe(code=Gaussian(latent_dim=8), objective=Reconstruction(Bernoulli()) + 1.0 * KL())
         >>> Recipe.from_dict(recipe.to_dict()) == recipe
         True
         >>> recipe.replace({"code.latent_dim": 2}).code.latent_dim
@@ -369,7 +369,7 @@ class Recipe:
     def replace(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a copy with values replaced by dotted path, all at once.
 
-        Terms are reached by their kind: ``{"objective.rate.weight": 4}``.
+        Terms are reached by their kind: ``{"objective.kl.weight": 4}``.
 
         Raises:
             RecipeError: for a path that does not exist, with the ones that do.

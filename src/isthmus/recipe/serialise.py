@@ -112,7 +112,7 @@ def decode_objective(value: Any) -> Objective:
         likelihood = decode_part("objective.likelihood", Axis(LikelihoodSpec, LIKELIHOODS), likelihood)
     terms = data.get("terms", [])
     if not isinstance(terms, list | tuple):
-        raise RecipeError("objective.terms: " + explain("a list", repr(terms), '[{"term": "rate", "weight": 1}]'))
+        raise RecipeError("objective.terms: " + explain("a list", repr(terms), '[{"term": "kl", "weight": 1}]'))
     return Objective(likelihood, tuple(_decode_term(term) for term in terms))
 
 

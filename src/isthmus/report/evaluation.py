@@ -21,7 +21,7 @@ _CODE_BYTES = 4  # codes are float32
 
 
 @dataclass(frozen=True)
-class Figures:
+class ModelMetrics:
     """A model's figures on rows it is shown, and what its training took.
 
     Attributes:
@@ -67,7 +67,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Study:
+class Evaluation:
     """A model and what it makes of some rows.
 
     Attributes:
@@ -83,7 +83,7 @@ class Study:
 
     name: str
     model: Autoencoder
-    figures: Figures
+    figures: ModelMetrics
     codes: Array
     rebuilt: Array
     residuals: Array
@@ -102,7 +102,7 @@ class Study:
         return self.model.recipe_
 
 
-def study(name: str, model: Autoencoder, values: Array) -> Study:
+def study(name: str, model: Autoencoder, values: Array) -> Evaluation:
     """Measure a fitted model on rows `(rows, *shape)`.
 
     Raises:
@@ -121,7 +121,7 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
     metrics, latents = model.metrics_, int(codes.shape[1])
     spread = float(scaled.var(0, dtype=np.float64).mean())
     mse = float(np.square(residuals, dtype=np.float64).mean())
-    figures = Figures(
+    figures = ModelMetrics(
         rows=len(values),
         values=model.schema_.width,
         latents=latents,
@@ -137,7 +137,7 @@ def study(name: str, model: Autoencoder, values: Array) -> Study:
         epochs=int(metrics.get("epochs", len(model.history_))),
         seconds=float(metrics.get("seconds", 0.0)),
     )
-    return Study(name, model, figures, codes, rebuilt, residuals, kl, model.health(values))
+    return Evaluation(name, model, figures, codes, rebuilt, residuals, kl, model.health(values))
 
 
 def flat(rows: Array) -> Array:
@@ -172,12 +172,12 @@ def _psnr(model: Autoencoder, values: Array, rebuilt: Array) -> float | None:
 # ---- health ----------------------------------------------------------------------------------------------------------
 
 
-def health(studied: Study) -> list[str]:
+def health(studied: Evaluation) -> list[str]:
     """Return what is wrong with a model, each with the remedy to try first; empty for a healthy one."""
     return [*_latent_health(studied), *_training_health(studied.model), *_fit_health(studied)]
 
 
-def _latent_health(studied: Study) -> list[str]:
+def _latent_health(studied: Evaluation) -> list[str]:
     found = [f"{text[0].upper()}{text[1:]}." for text in advice(studied.health)]
     if found or "kl" in studied.health:
         return found
@@ -213,7 +213,7 @@ def _training_health(model: Autoencoder) -> list[str]:
     return found
 
 
-def _fit_health(studied: Study) -> list[str]:
+def _fit_health(studied: Evaluation) -> list[str]:
     explained = studied.figures.explained
     if explained is not None and explained < 0.1:
         return [
@@ -242,7 +242,7 @@ _EXTRAS = {
 MEANINGS = {
     "total": "what is minimised",
     "reconstruction": "what comes back wrong",
-    "rate": "what the code tells (KL)",
+    "kl": "KL",
     "sparsity": "how far latents are from zero",
     "sparsity_target": "how far latents are from their target activity",
     "contraction": "how much the code moves when the row does",

@@ -42,8 +42,8 @@ def flattened(models: Mapping[str, Autoencoder], rows: Any) -> tuple[dict[str, A
     for name, model in models.items():
         if model.schema_.columns != columns:
             raise DataError(explain("models that were fitted on the same rows", f"{name!r} on others", "a page each"))
-    reading = first.reading(rows, alone=True)
-    x = reading.whole(np.arange(len(reading))).x.numpy()
+    encoded = first.encoded_rows(rows, alone=True)
+    x = encoded.whole(np.arange(len(encoded))).x.numpy()
     encoding, names = _lines(columns)
     values = encoding.inverse(x, "float64")
     schema = replace(
@@ -51,7 +51,7 @@ def flattened(models: Mapping[str, Autoencoder], rows: Any) -> tuple[dict[str, A
         kind="vector",
         shape=(x.shape[1],),
         columns=None,
-        reading=None,
+        metadata=None,
         names=names,
         low=float(values.min()),
         high=float(values.max()),

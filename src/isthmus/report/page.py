@@ -16,9 +16,9 @@ from isthmus.atomic import write_whole
 from isthmus.errors import DataError, check_number, explain
 from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.report import health_text, sections
-from isthmus.report.evaluation import Figures, Study, health, in_words, study, unit_of
+from isthmus.report.evaluation import Evaluation, ModelMetrics, health, in_words, study, unit_of
 from isthmus.report.flattening import flattened
-from isthmus.report.rows import Subject, subject_of
+from isthmus.report.rows import ReportRows, report_rows_of
 
 _LIBRARIES = ("isthmus", "torch", "numpy", "scikit-learn", "matplotlib")
 
@@ -64,7 +64,7 @@ def write_report(
     if noise is not None:
         check_number("noise", noise, 0.0)
     models, rows = flattened(models, rows)
-    subject = subject_of(next(iter(models.values())), rows, labels, label_names, seed)
+    subject = report_rows_of(next(iter(models.values())), rows, labels, label_names, seed)
     studies = [study(name, model, subject.values) for name, model in models.items()]
     content = _content(subject, studies, noise)
     page = (
@@ -82,7 +82,7 @@ def write_report(
     return path
 
 
-def _content(subject: Subject, studies: Sequence[Study], noise: float | None) -> dict[str, Any]:
+def _content(subject: ReportRows, studies: Sequence[Evaluation], noise: float | None) -> dict[str, Any]:
     first = studies[0]
     return {
         "subject": subject,
@@ -108,7 +108,7 @@ def _content(subject: Subject, studies: Sequence[Study], noise: float | None) ->
     }
 
 
-def _recipe(studied: Study) -> dict[str, Any]:
+def _recipe(studied: Evaluation) -> dict[str, Any]:
     return {
         "name": studied.name,
         "words": in_words(studied.recipe, studied.figures.values),
@@ -119,7 +119,7 @@ def _recipe(studied: Study) -> dict[str, Any]:
 # ---- the table of figures --------------------------------------------------------------------------------------------
 
 
-def _summary(studies: Sequence[Study]) -> list[dict[str, Any]]:
+def _summary(studies: Sequence[Evaluation]) -> list[dict[str, Any]]:
     """Return the lines of the table at the top: a name, a cell for each model, and what the name means."""
     figures = [studied.figures for studied in studies]
     lines = [
@@ -163,22 +163,22 @@ def _or_dash(value: float | None, form: str, unit: str = "") -> str:
     return "–" if value is None else f"{value:{form}}{unit}"
 
 
-def _score(figures: Figures) -> str:
+def _score(figures: ModelMetrics) -> str:
     return f"{'≥ ' if figures.is_bound else ''}{figures.score:,.1f} nats"
 
 
-def _score_hint(figures: Sequence[Figures]) -> str:
+def _score_hint(figures: Sequence[ModelMetrics]) -> str:
     hint = "higher is more typical; comparable only between models of one likelihood"
     return hint + ("; ≥ marks a lower bound" if any(f.is_bound for f in figures) else "")
 
 
-def _error_hint(studies: Sequence[Study]) -> str:
+def _error_hint(studies: Sequence[Evaluation]) -> str:
     unit = unit_of(studies[0].model)
     scale = {"unit": "values taken as shares of their range", "standard": f"in {unit}"}
     return f"{scale.get(studies[0].recipe.preprocessing, unit)}, averaged over all values; lower is better"
 
 
-def _metric(studied: Study, name: str) -> str:
+def _metric(studied: Evaluation, name: str) -> str:
     value = studied.model.metrics_.get(name)
     return "–" if value is None else f"{value:,.5g}"
 
@@ -186,7 +186,7 @@ def _metric(studied: Study, name: str) -> str:
 # ---- how it was made -------------------------------------------------------------------------------------------------
 
 
-def _made(subject: Subject, studies: Sequence[Study], command: str) -> list[tuple[str, str]]:
+def _made(subject: ReportRows, studies: Sequence[Evaluation], command: str) -> list[tuple[str, str]]:
     seeds = [f"{studied.name} {studied.recipe.training.seed}" for studied in studies]
     return [
         ("command", command),

@@ -52,7 +52,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportRows:
     """Rows to report on.
 
     Attributes:
@@ -110,9 +110,9 @@ class Subject:
         return np.arange(min(EXAMPLES, len(self.values)))
 
 
-def subject_of(
+def report_rows_of(
     model: Autoencoder, rows: Any, labels: Any = None, label_names: Sequence[str] | None = None, seed: int = 0
-) -> Subject:
+) -> ReportRows:
     """Return what a report shows of rows of a model's schema.
 
     Raises:
@@ -131,7 +131,7 @@ def subject_of(
     low, high = unit_range(model) if unit else (schema.low, schema.high)
     steps = _is_series(model)
     picture, channels_first = (None, False) if steps else _picture(model)
-    return Subject(
+    return ReportRows(
         values=read.values[index],
         index=index,
         given=given,

@@ -11,9 +11,9 @@ from sklearn.manifold import TSNE
 
 from isthmus.errors import RecipeError
 from isthmus.report import plots
-from isthmus.report.evaluation import MEANINGS, Array, Study, flat
+from isthmus.report.evaluation import MEANINGS, Array, Evaluation, flat
 from isthmus.report.plots import Series
-from isthmus.report.rows import EXAMPLES, Subject
+from isthmus.report.rows import EXAMPLES, ReportRows
 
 Section = dict[str, Any]
 
@@ -39,7 +39,7 @@ class Strip:
     notes: tuple[str, ...] = ()
 
 
-def strip(subject: Subject, name: str, rows: Array, notes: Sequence[str] = ()) -> Strip:
+def strip(subject: ReportRows, name: str, rows: Array, notes: Sequence[str] = ()) -> Strip:
     """Return rows as a line of images."""
     return Strip(name, plots.mosaic(subject.pixels(rows), max(len(rows), 1)), tuple(notes))
 
@@ -47,7 +47,7 @@ def strip(subject: Subject, name: str, rows: Array, notes: Sequence[str] = ()) -
 # ---- what comes back -------------------------------------------------------------------------------------------------
 
 
-def rebuilt(subject: Subject, studies: Sequence[Study]) -> Section:
+def rebuilt(subject: ReportRows, studies: Sequence[Evaluation]) -> Section:
     """Return originals beside reconstructions; for a table also what survives of each column."""
     chosen = subject.examples()
     if subject.picture is not None:
@@ -62,7 +62,7 @@ def rebuilt(subject: Subject, studies: Sequence[Study]) -> Section:
     return {"profiles": profiles, "columns": _columns(subject, studies), "left_out": len(subject.columns) - _COLUMNS}
 
 
-def _profile(subject: Subject, studied: Study, rows: dict[str, Array], place: int) -> dict[str, str]:
+def _profile(subject: ReportRows, studied: Evaluation, rows: dict[str, Array], place: int) -> dict[str, str]:
     title = f"row {subject.index[place]}"
     if subject.steps:
         # In the units of the data: scaling each step by itself would bend the series.
@@ -74,7 +74,7 @@ def _profile(subject: Subject, studied: Study, rows: dict[str, Array], place: in
     return {"title": title, "picture": plots.profile(scaled, names, label=label)}
 
 
-def _columns(subject: Subject, studies: Sequence[Study]) -> list[Section]:
+def _columns(subject: ReportRows, studies: Sequence[Evaluation]) -> list[Section]:
     """Return the share of each column's variance that survives, by model, the columns with the lowest first."""
     shares = []
     for studied in studies:
@@ -94,7 +94,7 @@ def _columns(subject: Subject, studies: Sequence[Study]) -> list[Section]:
 # ---- noise -----------------------------------------------------------------------------------------------------------
 
 
-def cleaned(subject: Subject, studies: Sequence[Study], noise: float | None) -> list[Section]:
+def cleaned(subject: ReportRows, studies: Sequence[Evaluation], noise: float | None) -> list[Section]:
     """Return noisy rows beside cleaned ones: noise put on by hand for every model, or that of each one's training."""
     if noise is not None:
         scaling = studies[0].model.encoding_
@@ -108,7 +108,7 @@ def cleaned(subject: Subject, studies: Sequence[Study], noise: float | None) -> 
     ]
 
 
-def _cleaning(subject: Subject, studies: Sequence[Study], noisy: Array, by_hand: bool) -> Section:
+def _cleaning(subject: ReportRows, studies: Sequence[Evaluation], noisy: Array, by_hand: bool) -> Section:
     results = {studied.name: studied.model.reconstruct(noisy) for studied in studies}
     # What was hidden is drawn in the middle of the range, so that it is not taken for a value.
     noisy = np.where(np.isnan(noisy), (subject.values.min() + subject.values.max()) / 2, noisy)
@@ -143,7 +143,7 @@ def _cleaning(subject: Subject, studies: Sequence[Study], noisy: Array, by_hand:
 # ---- what the code holds ---------------------------------------------------------------------------------------------
 
 
-def samples(subject: Subject, studies: Sequence[Study]) -> list[Section]:
+def samples(subject: ReportRows, studies: Sequence[Evaluation]) -> list[Section]:
     """Return rows drawn from each model that has a prior: pictures, or how a table of them compares with the data."""
     found: list[Section] = []
     for studied in studies:
@@ -161,7 +161,7 @@ def samples(subject: Subject, studies: Sequence[Study]) -> list[Section]:
     return found
 
 
-def _comparison(subject: Subject, drawn: Array) -> list[Section]:
+def _comparison(subject: ReportRows, drawn: Array) -> list[Section]:
     real, made = flat(subject.values).astype(np.float64), flat(drawn).astype(np.float64)
     quantiles = (0.05, 0.5, 0.95)
     seen, new = np.quantile(real, quantiles, axis=0), np.quantile(made, quantiles, axis=0)
@@ -171,7 +171,7 @@ def _comparison(subject: Subject, drawn: Array) -> list[Section]:
     ]
 
 
-def interpolations(subject: Subject, studies: Sequence[Study]) -> list[Section]:
+def interpolations(subject: ReportRows, studies: Sequence[Evaluation]) -> list[Section]:
     """Return rows on the straight lines between the codes of pairs of rows."""
     chosen = subject.examples()
     pairs = chosen[: len(chosen) // 2 * 2].reshape(-1, 2)[:_PAIRS]
@@ -196,7 +196,7 @@ def interpolations(subject: Subject, studies: Sequence[Study]) -> list[Section]:
     return found
 
 
-def maps(subject: Subject, studies: Sequence[Study]) -> list[Section]:
+def maps(subject: ReportRows, studies: Sequence[Evaluation]) -> list[Section]:
     """Return each model's codes in two dimensions, by PCA and, on a sample, by t-SNE."""
     rows = np.random.default_rng(subject.seed).permutation(len(subject.values))[:_MAPPED]
     colours = [plots.BLUE] * len(rows) if subject.labels is None else subject.labels.colours(rows)
@@ -239,7 +239,7 @@ def _embedded(codes: Array, principal: Array, seed: int) -> Array | None:
     return embedded
 
 
-def latents(studied: Study) -> Section:
+def latents(studied: Evaluation) -> Section:
     """Return how much each latent carries, as bars and in numbers."""
     section: Section = {"name": studied.name, "active": studied.figures.active_units}
     section["total"] = int(studied.recipe.code.latent_dim)
@@ -254,7 +254,7 @@ def latents(studied: Study) -> Section:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
-def losses(studied: Study) -> Section:
+def losses(studied: Evaluation) -> Section:
     """Return the loss and each of its terms over the epochs, raw, and weighted where the weight is not 1."""
     history = studied.model.history_
     names = [name.removeprefix("train/") for name in history.names() if name.startswith("train/")]
@@ -277,7 +277,7 @@ def losses(studied: Study) -> Section:
     return {"name": studied.name, "panels": panels if len(history) else [], "best": best, "epochs": len(history)}
 
 
-def _lines(studied: Study, term: str, prefix: str) -> list[Series]:
+def _lines(studied: Evaluation, term: str, prefix: str) -> list[Series]:
     history, found = studied.model.history_, []
     for side, name, colour in (("train", "training", plots.BLUE), ("validation", "held out", plots.ORANGE)):
         values = [float("nan") if value is None else float(value) for value in history[f"{side}/{term}"]]
@@ -289,7 +289,7 @@ def _lines(studied: Study, term: str, prefix: str) -> list[Series]:
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 
-def errors(subject: Subject, studied: Study) -> Section:
+def errors(subject: ReportRows, studied: Evaluation) -> Section:
     """Return the histogram of the rows' errors and the worst rows beside their reconstructions."""
     values = studied.errors
     worst = np.argsort(-values, kind="stable")
@@ -308,7 +308,7 @@ def errors(subject: Subject, studied: Study) -> Section:
     return {**section, "rows": [_worst(subject, studied, int(place)) for place in worst[:_WORST_ROWS]]}
 
 
-def _by_class(subject: Subject, values: Array) -> list[tuple[str, float]]:
+def _by_class(subject: ReportRows, values: Array) -> list[tuple[str, float]]:
     """Return the classes and their mean errors, the highest first."""
     if subject.labels is None:
         return []
@@ -321,7 +321,7 @@ def _by_class(subject: Subject, values: Array) -> list[tuple[str, float]]:
     return sorted(means, key=lambda pair: -pair[1])
 
 
-def _worst(subject: Subject, studied: Study, place: int) -> Section:
+def _worst(subject: ReportRows, studied: Evaluation, place: int) -> Section:
     residuals = studied.residuals[place]
     seen, expected = flat(subject.values[[place]])[0], flat(studied.rebuilt[[place]])[0]
     columns = np.argsort(-np.abs(residuals), kind="stable")[:_WORST_COLUMNS]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from isthmus.codes import Draw
 from isthmus.composition import Loss, Trainable
-from isthmus.data.batches import Feed, Loader
+from isthmus.data.batches import BatchSource, Loader
 from isthmus.errors import ArtifactError, TrainingError
 from isthmus.objectives import Objective
 from isthmus.recipe import Training
@@ -24,7 +24,7 @@ from isthmus.training.checkpoint import CheckpointStore
 from isthmus.training.device import autocast, generator_state, seeded, set_generator_state, threads
 from isthmus.training.health import epoch_health
 from isthmus.training.history import History
-from isthmus.training.optimizer import Optimiser
+from isthmus.training.optimizer import Optimizer
 from isthmus.training.progress import Progress, Silent
 
 # Steps between two looks at whether the loss is still finite; a fixed number, so that a resumed run looks as often.
@@ -59,7 +59,7 @@ class Run:
         composition: Trainable,
         objective: Objective,
         settings: Training,
-        data: Batch | Feed,
+        data: Batch | BatchSource,
         validation: Batch | None,
     ) -> None:
         self.composition, self.objective, self.settings = composition, objective, settings
@@ -68,7 +68,7 @@ class Run:
         self.validation = Loader(validation, _EVALUATION_ROWS) if validation is not None else None
         self.steps = int(settings.epochs) * self.loader.steps
         self.optimisers = {
-            name: Optimiser(parameters, settings, self.steps) for name, parameters in composition.owners() if parameters
+            name: Optimizer(parameters, settings, self.steps) for name, parameters in composition.owners() if parameters
         }
         self.state = State()
         self.sums: dict[str, Tensor] = {}
@@ -156,7 +156,7 @@ class Run:
 
     def health(self) -> dict[str, float]:
         """Return `active_units` and the rest of the code's health, on held-out rows where there are any."""
-        data = self.loader.some if self.validation is None else self.validation.data
+        data = self.loader.representative if self.validation is None else self.validation.data
         return epoch_health(self.composition, data, self.settings.seed, self.state.epoch)
 
     def finish_epoch(self) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def train(
     composition: Trainable,
     objective: Objective,
     settings: Training,
-    data: Batch | Feed,
+    data: Batch | BatchSource,
     validation: Batch | None = None,
     *,
     progress: Progress | None = None,

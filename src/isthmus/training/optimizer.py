@@ -1,4 +1,4 @@
-"""Optimiser, learning rate and clipping, over parameters that lie in one buffer."""
+"""Optimizer, learning rate and clipping, over parameters that lie in one buffer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FlatParameters:
             parameter.grad = None
 
 
-class Optimiser:
+class Optimizer:
     """Adam with decoupled weight decay for one owner of parameters.
 
     A step whose gradient norm exceeds `clip` times the running average is scaled down to that: an average needs no

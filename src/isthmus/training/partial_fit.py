@@ -20,7 +20,7 @@ from isthmus.training.loop import Run
 _ENDLESS = 1 << 50
 
 
-class Increments(Run):
+class IncrementalTraining(Run):
     """A run without an end: each call of `take` is one pass over the rows that have come.
 
     Args:

@@ -49,7 +49,7 @@ class Silent:
 def terms_line(row: Mapping[str, Any]) -> str:
     """Return the losses of an epoch in one line.
 
-    >>> terms_line({"train/total": 3.25, "train/rate": 1.0, "train/rate/weighted": 1.0, "validation/total": 3.5})
+    >>> terms_line({"train/total": 3.25, "train/kl": 1.0, "train/kl/weighted": 1.0, "validation/total": 3.5})
     'train 3.25 (rate 1) validation 3.5'
     """
     terms = [

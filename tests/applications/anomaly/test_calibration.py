@@ -41,9 +41,9 @@ def test_of_a_series_the_end_calibrates() -> None:
 
 
 def test_halves_are_all_rows_that_are_left() -> None:
-    aside = np.array([1, 5, 9])
-    (learned, judged), (second, first) = halves(20, aside, 0)
+    calibration = np.array([1, 5, 9])
+    (learned, judged), (second, first) = halves(20, calibration, 0)
     np.testing.assert_array_equal(learned, first)
     np.testing.assert_array_equal(judged, second)
-    np.testing.assert_array_equal(np.union1d(learned, judged), np.setdiff1d(np.arange(20), aside))
+    np.testing.assert_array_equal(np.union1d(learned, judged), np.setdiff1d(np.arange(20), calibration))
     assert not np.intersect1d(learned, judged).size

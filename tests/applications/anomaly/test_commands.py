@@ -16,7 +16,7 @@ from PIL import Image
 import isthmus as library
 from isthmus.applications.anomaly.detector import AnomalyDetector
 from isthmus.cli import app
-from tests.cli.conftest import Command
+from tests.conftest import Command
 
 SMALL = ("--quiet", "--recipe", "denoising", "--set", "network.hidden_dims=[16]", "--set", "training.epochs=25")
 ALARMS = [3, 40, 77]
@@ -86,15 +86,15 @@ def lines_of(path: Path) -> list[dict[str, str]]:
 
 def test_fit_writes_a_detector_that_keeps_what_was_asked(place: Path, isthmus: Command) -> None:
     out = place / "made"
-    asked = ("--alpha", "0.05", "--members", "2", "--scores", "reconstruction, mahalanobis", "--drop", "doors")
+    asked = ("--alpha", "0.05", "--n-estimators", "2", "--scores", "reconstruction, mahalanobis", "--drop", "doors")
     result = isthmus("detect", "fit", place / "normal.parquet", "--out", out, *SMALL, *asked)
     assert result.status == 0, result.err
     assert "detector written to" in result.out and "at most 5 %" in result.out and "2 autoencoders" in result.out
     detector = library.load(out)
     assert isinstance(detector, AnomalyDetector)
-    assert detector.alpha == 0.05 and len(detector.members_) == 2
+    assert detector.alpha == 0.05 and len(detector.estimators_) == 2
     assert [part.score.kind for part in detector.ensemble_.parts] == ["reconstruction", "mahalanobis"] * 2
-    assert detector.members_[0].schema_.names == ("heat", "pressure", "state")
+    assert detector.estimators_[0].schema_.names == ("heat", "pressure", "state")
     again = isthmus("detect", "fit", place / "normal.parquet", "--out", out, *SMALL)
     assert again.status == 2 and "exists; try another name" in again.err
 
@@ -117,7 +117,9 @@ def test_ctrl_c_writes_nothing(place: Path, isthmus: Command, monkeypatch: pytes
         raise KeyboardInterrupt
 
     monkeypatch.setattr("isthmus.training.loop._epochs", stop)
-    result = isthmus("detect", "fit", place / "normal.parquet", "--out", place / "never", *SMALL, "--trim", "0.1")
+    result = isthmus(
+        "detect", "fit", place / "normal.parquet", "--out", place / "never", *SMALL, "--training-contamination", "0.1"
+    )
     assert result.status == 1 and result.err.strip().endswith("interrupted: nothing is written")
     assert not (place / "never").exists()
 
@@ -135,11 +137,13 @@ def test_every_row_has_a_line_and_alarms_have_reasons(fitted: Path, isthmus: Com
     assert [int(line["row"]) for line in lines] == list(range(120))
     detector = library.load(fitted / "detector")
     rows = library.read(fitted / "new.csv")
-    assert [float(line["strangeness"]) for line in lines] == pytest.approx((-detector.score_samples(rows)).tolist())
+    assert [float(line["anomaly_score"]) for line in lines] == pytest.approx((-detector.score_samples(rows)).tolist())
     assert [float(line["p_value"]) for line in lines] == pytest.approx(detector.p_values(rows).tolist())
     assert [line["alarm"] == "true" for line in lines] == detector.alarms(rows).tolist()
     for row in ALARMS:
-        assert lines[row]["column_1"] == "pressure" and lines[row]["sentence"].startswith(f"Row {row} is stranger")
+        assert lines[row]["column_1"] == "pressure" and lines[row]["sentence"].startswith(
+            f"Row {row} is more anomalous"
+        )
         assert float(lines[row]["share_1"]) > 0.5 and f"Row {row} " in result.out
     assert all(not line["sentence"] for line in lines if line["alarm"] == "false")
 
@@ -162,7 +166,7 @@ def test_only_alarms_and_fdr_and_json(fitted: Path, isthmus: Command) -> None:
 def test_reasons_can_be_fewer_than_alarms(fitted: Path, isthmus: Command) -> None:
     out = fitted / "one.jsonl"
     result = isthmus("detect", fitted / "detector", fitted / "new.csv", "--most", "1", "--out", out)
-    assert "the 1 strangest of" in result.err
+    assert "the 1 most anomalous of" in result.err
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert sum(line["sentence"] is not None for line in lines) == 1 and sum(line["alarm"] for line in lines) >= 3
 
@@ -182,7 +186,7 @@ def test_a_folder_named_fit_is_reached_by_its_path(
 def test_explain_prints_a_sentence_and_the_columns(fitted: Path, isthmus: Command) -> None:
     result = isthmus("explain", fitted / "detector", fitted / "new.csv", "--row", 40)
     assert result.status == 0, result.err
-    assert result.out.startswith("Row 40 is stranger than all ") and "pressure is " in result.out
+    assert result.out.startswith("Row 40 is more anomalous than all ") and "pressure is " in result.out
     assert re.search(r"^column +seen +expected +share", result.out, re.M)
     normal = isthmus("explain", fitted / "detector", fitted / "new.csv", "--row", 0)
     assert normal.out.startswith("Row 0 is no alarm: ")
@@ -239,7 +243,10 @@ WRONG = [
     ("detect fit {}/normal.parquet --out {}/m --drop door", "no column 'door'; did you mean 'doors'"),
     ("detect fit {}/normal.parquet --out {}/m --column doors", "--column: expected NAME:KIND"),
     ("detect fit {}/normal.parquet --out {}/m --alpha 2", "alpha: expected a share between 0 and 1, got 2"),
-    ("detect fit {}/normal.parquet --out {}/m --trim 0.9", r"trim: expected a number in \[0, 0.5\], got 0.9"),
+    (
+        "detect fit {}/normal.parquet --out {}/m --training-contamination 0.9",
+        r"training_contamination: expected a number in \[0, 0.5\], got 0.9",
+    ),
     ("detect fit {}/normal.parquet --out {}/m --threshold conform", "threshold: expected one of .*try 'conformal'"),
     ("detect fit {}/normal.parquet --out {}/m --scores recon", "there is no score 'recon'"),
     ("detect fit {}/normal.parquet --out {}/m --recipe denoisng", "no preset 'denoisng'; did you mean 'denoising'"),

@@ -87,13 +87,13 @@ def test_the_false_alarm_rate_is_the_promised_one() -> None:
     assert abs(rates.mean() - 0.1) < 4 * spread
 
 
-def test_calibration_rows_reach_nothing_that_is_fitted() -> None:
+def test_calibrationreach_nothing_that_is_fitted() -> None:
     """Other values in these rows change neither scaling nor weights nor scores, only the threshold."""
     X = rows_on_a_curve(400, 0)
     first = AnomalyDetector(RECIPE, alpha=0.05, random_state=0).fit(X)
-    aside = _aside(first, X)
+    calibration = _aside(first, X)
     changed = X.copy()
-    changed[aside] *= 1.5
+    changed[calibration] *= 1.5
     second = AnomalyDetector(RECIPE, alpha=0.05, random_state=0).fit(changed)
     fresh = rows_on_a_curve(100, 5)
     np.testing.assert_array_equal(first.score_samples(fresh), second.score_samples(fresh))
@@ -110,7 +110,7 @@ def _aside(detector: AnomalyDetector, X: Any) -> Any:
 
 @pytest.mark.parametrize("scores", [("reconstruction", "neighbours"), ("noisy", "mahalanobis", "likelihood")])
 def test_a_row_has_the_same_score_to_the_bit_in_any_batch(scores: tuple[str, ...]) -> None:
-    detector = AnomalyDetector(RECIPE, scores=scores, alpha=0.05, members=2, random_state=0)
+    detector = AnomalyDetector(RECIPE, scores=scores, alpha=0.05, n_estimators=2, random_state=0)
     detector.fit(rows_on_a_curve(600, 0))
     X = np.concatenate([rows_on_a_curve(300, 1), strange(5, 2) * 100])
     whole = detector.score_samples(X)
@@ -124,7 +124,7 @@ def test_a_row_has_the_same_score_to_the_bit_in_any_batch(scores: tuple[str, ...
 @pytest.mark.parametrize("scores", [("reconstruction", "neighbours", "noisy"), ("bound", "mahalanobis")])
 def test_saving_keeps_every_bit(tmp_path: Path, scores: tuple[str, ...]) -> None:
     recipe = RECIPE if "bound" not in scores else presets.vae(latent_dim=2, hidden_dims=(16,), epochs=3, threads=1)
-    fitted = AnomalyDetector(recipe, scores=scores, members=2, alpha=0.05, random_state=0)
+    fitted = AnomalyDetector(recipe, scores=scores, n_estimators=2, alpha=0.05, random_state=0)
     fitted.fit(rows_on_a_curve(400, 0))
     fitted.save(tmp_path / "model")
     again = isthmus.load(tmp_path / "model")
@@ -134,7 +134,7 @@ def test_saving_keeps_every_bit(tmp_path: Path, scores: tuple[str, ...]) -> None
     np.testing.assert_array_equal(again.p_values(X), fitted.p_values(X))
     np.testing.assert_array_equal(again.alarms(X), fitted.alarms(X))
     assert again.threshold_ == fitted.threshold_ and again.drift(X) == fitted.drift(X)
-    assert isinstance(isthmus.load(tmp_path / "model" / "members" / "1"), Autoencoder)
+    assert isinstance(isthmus.load(tmp_path / "model" / "autoencoders" / "1"), Autoencoder)
     with pytest.raises(ArtifactError, match="exists"):
         fitted.save(tmp_path / "model")
     again.save(tmp_path / "model", overwrite=True)
@@ -144,13 +144,13 @@ def test_a_damaged_folder_is_refused(detector: AnomalyDetector, tmp_path: Path) 
     folder = detector.save(tmp_path / "model")
     with pytest.raises(ArtifactError, match="anomaly detector"):
         isthmus.estimator.autoencoder.load(folder)  # type: ignore[attr-defined]
-    for name in ("detector.json", "detector.safetensors", "members/0/manifest.json"):
+    for name in ("application.json", "application.safetensors", "autoencoders/0/manifest.json"):
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(ArtifactError, match="changed or damaged"):
             isthmus.load(folder)
         (folder / name).write_bytes(data)
-    (folder / "members" / "0" / "recipe.json").unlink()
+    (folder / "autoencoders" / "0" / "recipe.json").unlink()
     with pytest.raises(ArtifactError, match="incomplete"):
         isthmus.load(folder)
 
@@ -172,7 +172,7 @@ def test_a_damaged_folder_is_refused(detector: AnomalyDetector, tmp_path: Path) 
         {"threshold": {"kind": "pot", "level": 0.05, "value": 10**400, "rows": 99}},
         {"threshold": {"kind": "pot", "level": 0.05, "value": 1.0, "rows": "many"}},
         {"settings": {"alpha": 3}},
-        {"members": "many"},
+        {"autoencoders": "many"},
     ],
 )
 def test_a_strangers_settings_are_checked(detector: AnomalyDetector, tmp_path: Path, change: dict[str, Any]) -> None:
@@ -180,25 +180,25 @@ def test_a_strangers_settings_are_checked(detector: AnomalyDetector, tmp_path: P
     import hashlib
 
     folder = detector.save(tmp_path / "model")
-    settings = json.loads((folder / "detector.json").read_text()) | change
+    settings = json.loads((folder / "application.json").read_text()) | change
     data = json.dumps(settings).encode()
-    (folder / "detector.json").write_bytes(data)
+    (folder / "application.json").write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"]["detector.json"] = hashlib.sha256(data).hexdigest()
+    manifest["sha256"]["application.json"] = hashlib.sha256(data).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError):
         isthmus.load(folder)
 
 
 def test_trimming_forgets_the_anomalies_among_the_training_rows() -> None:
-    """A tight group of anomalies is learned like any other rows, unless the strangest are left out."""
+    """A tight group of anomalies is learned like any other rows, unless the most anomalous are left out."""
     group = np.random.default_rng(0).normal([1.5, -1.5, 1.5, -1.5, 1.5, -1.5], 0.6, size=(60, 6))
     X = np.concatenate([rows_on_a_curve(940, 0), group[:45]])
     fresh = np.concatenate([rows_on_a_curve(500, 1), group[45:]])
     labels = np.repeat([0, 1], [500, 15])
     caught = {}
     for trim in (0.0, 0.06):
-        fitted = AnomalyDetector(RECIPE, trim=trim, alpha=0.02, random_state=0).fit(X)
+        fitted = AnomalyDetector(RECIPE, training_contamination=trim, alpha=0.02, random_state=0).fit(X)
         caught[trim] = fitted.alarms(fresh)[labels == 1].mean()
     assert caught[0.06] > caught[0.0] + 0.3
 
@@ -239,9 +239,9 @@ def test_false_discoveries_stay_under_their_level(detector: AnomalyDetector) -> 
 
 
 def test_members_differ_and_are_averaged(detector: AnomalyDetector) -> None:
-    fitted = AnomalyDetector(RECIPE, members=3, alpha=0.05, random_state=0).fit(rows_on_a_curve(400, 0))
+    fitted = AnomalyDetector(RECIPE, n_estimators=3, alpha=0.05, random_state=0).fit(rows_on_a_curve(400, 0))
     X = rows_on_a_curve(50, 1)
-    batch = fitted.reading(X).whole(np.arange(50))
+    batch = fitted.encoded_rows(X).whole(np.arange(50))
     parts = fitted.ensemble_.by_part(batch)
     assert parts.shape == (9, 50)
     assert len({part.tobytes() for part in parts}) == 9
@@ -260,8 +260,8 @@ def test_too_few_rows_for_the_promise_are_told_of() -> None:
     [
         ({"alpha": 0.0}, "alpha"),
         ({"alpha": 1}, "alpha"),
-        ({"trim": 0.9}, "trim"),
-        ({"members": 0}, "members"),
+        ({"training_contamination": 0.9}, "training_contamination"),
+        ({"n_estimators": 0}, "n_estimators"),
         ({"threshold": "conforml"}, "conformal"),
         ({"scores": ("reconstuction",)}, "reconstruction"),
         ({"scores": ()}, "different scores"),
@@ -305,15 +305,15 @@ def test_a_row_is_not_the_less_strange_the_less_is_known_of_it() -> None:
     odd = strange(300, 2)
     holed = odd.copy()
     holed[:, 3:] = np.nan
-    kept = fitted.ensemble_.by_kind(fitted.reading(odd).whole(np.arange(300)))["reconstruction"]
-    half = fitted.ensemble_.by_kind(fitted.reading(holed).whole(np.arange(300)))["reconstruction"]
+    kept = fitted.ensemble_.by_kind(fitted.encoded_rows(odd).whole(np.arange(300)))["reconstruction"]
+    half = fitted.ensemble_.by_kind(fitted.encoded_rows(holed).whole(np.arange(300)))["reconstruction"]
     assert abs(np.median(half) - np.median(kept)) < 1.5  # half the values gone, and not half the error
     empty = np.full((1, 6), np.nan)
     assert fitted.predict(empty).tolist() == [-1] and fitted.p_values(empty)[0] == 1 / (1 + len(fitted.calibration_))
 
 
 def test_channels_may_come_first_or_last() -> None:
-    """The same pictures have the same strangeness, to rounding, and heat maps of their height and width."""
+    """The same pictures have the same anomaly score, to rounding, and heat maps of their height and width."""
     first = np.random.default_rng(0).integers(0, 255, (60, 3, 12, 12)).astype(np.uint8)
     recipe = presets.autoencoder(latent_dim=2, hidden_dims=(), epochs=1, threads=1, validation_fraction=0.0)
     scores = []
@@ -321,7 +321,7 @@ def test_channels_may_come_first_or_last() -> None:
         fitted = AnomalyDetector(recipe, scores="structure", alpha=0.2, random_state=0).fit(rows)
         assert fitted.pixel_scores(rows[:2]).shape == (2, 12, 12)
         part = fitted.ensemble_.parts[0].score
-        view = View(fitted.ensemble_.members[0], fitted.reading(rows).whole(np.arange(4)))
+        view = View(fitted.ensemble_.members[0], fitted.encoded_rows(rows).whole(np.arange(4)))
         assert next(part.maps(view)).shape[:2] == (4, 3)  # type: ignore[attr-defined]
         scores.append(fitted.score_samples(rows))
     assert np.isfinite(scores).all()
@@ -352,7 +352,9 @@ def test_what_overflows_is_an_alarm(latent: int) -> None:
 
 
 def test_trimming_keeps_as_many_rows_as_the_promise_takes_and_says_what_it_costs() -> None:
-    fitted = AnomalyDetector(RECIPE, trim=0.05, alpha=0.01, random_state=0).fit(rows_on_a_curve(400, 0))
+    fitted = AnomalyDetector(RECIPE, training_contamination=0.05, alpha=0.01, random_state=0).fit(
+        rows_on_a_curve(400, 0)
+    )
     assert np.isfinite(fitted.threshold_.value) and len(fitted.calibration_) == 99
     assert "if 5 % of them were anomalies" in fitted.threshold_.describe()
 
@@ -363,8 +365,8 @@ def test_few_rows_are_no_drift(detector: AnomalyDetector) -> None:
 
 def test_the_recipe_is_chosen_without_the_calibration_rows() -> None:
     source = open_source(rows_on_a_curve(500, 0))
-    aside = np.arange(0, 500, 4)
+    calibration = np.arange(0, 500, 4)
     changed = source.take(np.arange(500)).copy()
-    changed[aside] = np.random.default_rng(1).normal(size=(125, 6)) * 100
-    assert default_recipe(open_source(changed), aside) == default_recipe(source, aside)
+    changed[calibration] = np.random.default_rng(1).normal(size=(125, 6)) * 100
+    assert default_recipe(open_source(changed), calibration) == default_recipe(source, calibration)
     assert default_recipe(open_source(changed)) != default_recipe(source)

@@ -13,7 +13,7 @@ import pytest
 
 import isthmus
 from isthmus import AnomalyDetector, presets
-from isthmus.applications.anomaly.attribution import Usual, owners, shares_of
+from isthmus.applications.anomaly.attribution import ReferenceErrors, attribute, owners
 from isthmus.errors import DataError
 from isthmus.schema import Column, Schema
 
@@ -40,7 +40,7 @@ def people(count: int, seed: int = 0) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def detector() -> AnomalyDetector:
     recipe = presets.denoising(latent_dim=2, hidden_dims=(32,), epochs=60, validation_fraction=0.0)
-    return AnomalyDetector(recipe, scores="reconstruction", alpha=0.05, members=2, random_state=0).fit(people(800))
+    return AnomalyDetector(recipe, scores="reconstruction", alpha=0.05, n_estimators=2, random_state=0).fit(people(800))
 
 
 def spoilt(count: int, column: str, value: Any) -> pd.DataFrame:
@@ -113,9 +113,11 @@ def test_frames_are_of_the_kind_that_was_given(detector: AnomalyDetector) -> Non
 def test_sentences(detector: AnomalyDetector) -> None:
     rows = pd.concat([people(1, 3), spoilt(1, "steps", 40)], ignore_index=True)
     normal, strange = detector.explain(rows).sentences()
-    assert "Row 0 is no alarm: " in normal and "% of normal rows are at least as strange." in normal
+    assert "Row 0 is no alarm: " in normal and "% of normal rows are at least as anomalous." in normal
     held = detector.threshold_.rows
-    assert strange.startswith(f"Row 1 is stranger than all {held} normal rows that were held out: steps is 40 where ")
+    assert strange.startswith(
+        f"Row 1 is more anomalous than all {held} normal rows that were held out: steps is 40 where "
+    )
     assert " was expected (" in strange and "% of it)" in strange
 
 
@@ -192,7 +194,7 @@ def test_text_has_reasons_token_by_token() -> None:
     lines = ["abab", "baba", "abba", "aabb"] * 20
     recipe = presets.autoencoder(latent_dim=2, hidden_dims=(16,), epochs=5, validation_fraction=0.0)
     detector = AnomalyDetector(recipe, scores="reconstruction", alpha=0.1, random_state=0).fit(isthmus.read(lines))
-    explanation = detector.explain(isthmus.read(["abab", "zzzz"], like=detector.members_[0].schema_))
+    explanation = detector.explain(isthmus.read(["abab", "zzzz"], like=detector.estimators_[0].schema_))
     assert explanation.part == "token" and np.allclose(explanation.shares.sum(1), 1.0)
     assert {part.seen for part in explanation[1].parts} >= {"unknown token"}
 
@@ -227,7 +229,7 @@ def test_mending_finds_planted_faults_more_often_than_squared_errors(name: str) 
     keep = detector.alarms(bad)
     explanation = detector.explain(bad[keep])
     mended = np.mean(explanation.shares.argmax(1) == columns[keep])
-    batch = detector.reading(bad[keep]).whole(np.arange(int(keep.sum())))
+    batch = detector.encoded_rows(bad[keep]).whole(np.arange(int(keep.sum())))
     errors = np.square(batch.x.numpy() - detector.ensemble_.members[0].expected(batch))
     plain = np.mean(errors.argmax(1) == columns[keep])
     assert mended >= max(plain, 0.93)
@@ -235,8 +237,8 @@ def test_mending_finds_planted_faults_more_often_than_squared_errors(name: str) 
 
 def test_no_error_at_all_leaves_equal_shares(detector: AnomalyDetector) -> None:
     members = detector.ensemble_.members
-    batch = detector.reading(people(3)).whole(np.arange(3))
-    usual = Usual.fit(members, batch)
-    calm = Usual(usual.centre, usual.low, usual.high, np.full(6, 1e9))
-    shares = shares_of(members, batch, calm).shares
+    batch = detector.encoded_rows(people(3)).whole(np.arange(3))
+    usual = ReferenceErrors.fit(members, batch)
+    calm = ReferenceErrors(usual.centre, usual.low, usual.high, np.full(6, 1e9))
+    shares = attribute(members, batch, calm).shares
     assert np.isfinite(shares).all() and np.allclose(shares.sum(1), 1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from isthmus.applications.anomaly.knn import Bank
+from isthmus.applications.anomaly.knn import NearestCodes
 
 
 @pytest.mark.parametrize("width", [1, 5, 12, 13, 40])
@@ -16,9 +16,9 @@ def test_against_all_distances(width: int, codes: int) -> None:
     bank = generator.normal(size=(codes, width)).astype(np.float32)
     rows = generator.normal(size=(50, width)).astype(np.float32)
     wanted = np.sort(cdist(rows.astype(float), bank.astype(float)), axis=1)[:, :5]
-    np.testing.assert_allclose(Bank(bank).nearest(rows, 5), wanted, rtol=1e-12)
+    np.testing.assert_allclose(NearestCodes(bank).nearest(rows, 5), wanted, rtol=1e-12)
     own = np.sort(cdist(bank.astype(float), bank.astype(float)), axis=1)[:, 1:6]
-    np.testing.assert_allclose(Bank(bank).nearest(bank, 5, skip=1), own, rtol=1e-12)
+    np.testing.assert_allclose(NearestCodes(bank).nearest(bank, 5, skip=1), own, rtol=1e-12)
 
 
 @pytest.mark.parametrize("width", [3, 30])
@@ -28,9 +28,9 @@ def test_alone_and_among_others(width: int) -> None:
     bank = (1000 + 1e-3 * generator.normal(size=(500, width))).astype(np.float32)
     bank[:20] *= 1e4
     rows = (1000 + 1e-3 * generator.normal(size=(64, width))).astype(np.float32)
-    whole = Bank(bank).nearest(rows, 5)
+    whole = NearestCodes(bank).nearest(rows, 5)
     for row in range(0, 64, 7):
-        np.testing.assert_array_equal(Bank(bank).nearest(rows[row : row + 1], 5)[0], whole[row])
+        np.testing.assert_array_equal(NearestCodes(bank).nearest(rows[row : row + 1], 5)[0], whole[row])
     exact = np.sort(cdist(rows.astype(float), bank.astype(float)), axis=1)[:, :5]
     np.testing.assert_allclose(whole, exact, rtol=1e-9)
 
@@ -40,6 +40,6 @@ def test_what_overflows_is_infinitely_far(width: int) -> None:
     bank = np.random.default_rng(0).normal(size=(100, width)).astype(np.float32)
     rows = np.zeros((3, width), np.float32)
     rows[0, 0], rows[1, 1] = np.inf, 1e30
-    found = Bank(bank).nearest(rows, 5)
+    found = NearestCodes(bank).nearest(rows, 5)
     assert np.isinf(found[0]).all() and np.isfinite(found[1:]).all()
     np.testing.assert_allclose(found[1], 1e30, rtol=1e-6)

@@ -12,10 +12,18 @@ from sklearn.neighbors import NearestNeighbors
 
 from isthmus import Autoencoder, presets
 from isthmus.applications.anomaly.ensemble import Ensemble, Scale
-from isthmus.applications.anomaly.scores import SCORES, Score, View, default_kinds, in_blocks, kinds_of, squared_errors
+from isthmus.applications.anomaly.scores import (
+    SCORES,
+    Score,
+    View,
+    default_score_types,
+    in_blocks,
+    score_types,
+    squared_errors,
+)
 from isthmus.errors import ArtifactError, RecipeError
 from isthmus.estimator.inference import Inference
-from isthmus.estimator.joint import fit_together
+from isthmus.estimator.joint import fit_ensemble
 from isthmus.schema import Batch
 
 GENERATOR = np.random.default_rng(0)
@@ -29,7 +37,7 @@ def model() -> Autoencoder:
 
 
 def batch_of(model: Autoencoder, rows: Any) -> Batch:
-    return model.reading(rows).whole(np.arange(len(rows)))
+    return model.encoded_rows(rows).whole(np.arange(len(rows)))
 
 
 def fitted(model: Autoencoder, kind: str) -> tuple[Score, Any, Any]:
@@ -124,7 +132,7 @@ def test_the_scale_is_the_logarithm_of_the_ratio_to_the_median() -> None:
 
 def test_an_ensemble_averages_kinds_and_members() -> None:
     recipe = presets.vae(latent_dim=3, hidden_dims=(8,), epochs=1, threads=1)
-    model, other = fit_together([recipe, recipe.replace({"code.latent_dim": 2})], TRAIN)
+    model, other = fit_ensemble([recipe, recipe.replace({"code.latent_dim": 2})], TRAIN)
     kinds = ("reconstruction", "neighbours")
     members: list[Inference] = [model.inference(), other.inference()]
     ensemble = Ensemble.fit(members, kinds, batch_of(model, TRAIN), 0)
@@ -135,7 +143,7 @@ def test_an_ensemble_averages_kinds_and_members() -> None:
         for kind in kinds
         for _, own, new in [fitted(one, kind)]
     ]
-    np.testing.assert_allclose(ensemble.strangeness(batch), np.mean(parts, 0))
+    np.testing.assert_allclose(ensemble.anomaly_scores(batch), np.mean(parts, 0))
     np.testing.assert_allclose(ensemble.by_kind(batch)["neighbours"], (parts[1] + parts[3]) / 2)
     assert ensemble.kinds == kinds
 
@@ -154,12 +162,12 @@ def test_products_have_one_shape() -> None:
 
 
 def test_names_of_kinds() -> None:
-    assert kinds_of("auto", "table") == default_kinds("table") == ("reconstruction", "noisy", "neighbours")
-    assert kinds_of("noisy") == ("noisy",)
+    assert score_types("auto", "table") == default_score_types("table") == ("reconstruction", "noisy", "neighbours")
+    assert score_types("noisy") == ("noisy",)
     with pytest.raises(RecipeError, match="neighbours"):
-        kinds_of(("neighbors",))
+        score_types(("neighbors",))
     with pytest.raises(RecipeError, match="different"):
-        kinds_of(("noisy", "noisy"))
+        score_types(("noisy", "noisy"))
 
 
 def test_noise_is_as_strong_as_the_rows_spread() -> None:

@@ -15,13 +15,13 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.encoding import Unscaled
 from isthmus.data.files.npy import NpyRows
 from isthmus.data.in_memory import ArrayRows, TableRows
 from isthmus.data.open import open_source
 from isthmus.data.source import Source
-from isthmus.data.streaming import Pool, StreamLoader, join
+from isthmus.data.streaming import ShuffleBuffer, StreamingBatches, join
 from isthmus.data.tables import parquet as parquet_source
 from isthmus.data.tables.parquet import DatasetRows
 from isthmus.errors import DataError
@@ -90,7 +90,7 @@ def test_an_epoch_has_every_row_once_in_an_order_of_its_own(tmp_path: Path, form
 
 def test_rows_that_come_in_order_leave_the_pool_mixed() -> None:
     """A file may be sorted: batches of it are drawn from all rows that wait, and from what came long before."""
-    pool = Pool(400, torch.Generator().manual_seed(0))
+    pool = ShuffleBuffer(400, torch.Generator().manual_seed(0))
     blocks = [Batch(torch.arange(start, start + 50.0)[:, None]) for start in range(0, 2000, 50)]
     out = [batch for batch in map(pool.swap, blocks) if batch is not None]
     assert [batch.rows for batch in out] == [50] * 32
@@ -98,12 +98,16 @@ def test_rows_that_come_in_order_leave_the_pool_mixed() -> None:
     rest = list(pool.rest())
     assert sorted(torch.cat([batch.x for batch in out + rest]).flatten().tolist()) == list(range(2000))
     assert torch.cat([batch.x for batch in rest]).diff(dim=0).abs().mean() > 100
-    small = Pool(400, torch.Generator().manual_seed(0))
-    assert small.swap(blocks[0]) is None and next(small.rest()).rows == 50 and not list(Pool(1, pool.generator).rest())
+    small = ShuffleBuffer(400, torch.Generator().manual_seed(0))
+    assert (
+        small.swap(blocks[0]) is None
+        and next(small.rest()).rows == 50
+        and not list(ShuffleBuffer(1, pool.generator).rest())
+    )
 
 
 def test_a_pool_keeps_masks_and_conditions_with_their_rows() -> None:
-    pool = Pool(100, torch.Generator().manual_seed(0))
+    pool = ShuffleBuffer(100, torch.Generator().manual_seed(0))
     out: list[Batch] = []
     for start in range(0, 1000, 20):
         x = torch.arange(start, start + 20.0)[:, None]
@@ -237,10 +241,12 @@ class Slow(Source):
         return "slow"
 
 
-def loader(source: Source, held: list[int] | None = None, batch_size: int = 64, told: Any = None) -> StreamLoader:
+def loader(
+    source: Source, held: list[int] | None = None, batch_size: int = 64, conditions: Any = None
+) -> StreamingBatches:
     schema = Schema.of(np.array([[0.0], [float(len(source))]]))
-    reading = Reading(source, schema, Unscaled(np.asarray(0.0), np.asarray(1.0)), told)
-    return StreamLoader(reading, np.array(held or [], int), batch_size, 0, torch.device("cpu"))
+    encoded = EncodedRows(source, schema, Unscaled(np.asarray(0.0), np.asarray(1.0)), conditions)
+    return StreamingBatches(encoded, np.array(held or [], int), batch_size, 0, torch.device("cpu"))
 
 
 def numbers_of(batches: Iterator[Batch]) -> list[list[int]]:
@@ -267,8 +273,8 @@ def test_an_epoch_goes_on_where_it_was(start: int) -> None:
 
 
 def test_a_condition_stays_with_its_row() -> None:
-    told = (10.0 * np.arange(ROWS, dtype=np.float32))[:, None]
-    for batch in loader(Slow(), [5], told=told).epoch(0):
+    conditions = (10.0 * np.arange(ROWS, dtype=np.float32))[:, None]
+    for batch in loader(Slow(), [5], conditions=conditions).epoch(0):
         assert batch.condition is not None and torch.equal(batch.condition, 10.0 * batch.x)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 
-from isthmus.data.text import lines as reading
+from isthmus.data.text import lines as encoded
 from isthmus.data.text import vocabulary as splitting
 from isthmus.data.text.tokens import Lines, OneHotTokens, TextLines, Vocabulary, read_lines
 from isthmus.errors import ArtifactError, DataError
@@ -52,7 +52,7 @@ def test_files_are_lines_of_their_level(tmp_path: Path, name: str) -> None:
 def test_newlines_of_any_system_in_pieces_of_any_size(
     tmp_path: Path, newline: str, last: bool, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_PIECE", piece)
+    monkeypatch.setattr(encoded, "_PIECE", piece)
     # What Python calls a line break and is none of a text file.
     wanted = ["a", "b\x0bc\x1cd\x85e\u2028f", "ü", "\U0001f600 g"]
     given = newline.join(["\ufeffa", "", wanted[1], "  \t", *wanted[2:]]) + (newline if last else "")
@@ -99,7 +99,7 @@ def test_contents_that_are_refused(tmp_path: Path, content: bytes, message: str,
 
 
 def test_line_numbers_count_over_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_PIECE", 64)
+    monkeypatch.setattr(encoded, "_PIECE", 64)
     with pytest.raises(DataError, match=r"line 501 of .*got the byte 0xe9"):
         read_lines(write(tmp_path / "a.txt", b"\xc3\xa9 one\n" * 500 + b"\xe9\n"))
 
@@ -115,16 +115,16 @@ def test_damaged_archives(tmp_path: Path) -> None:
 
 def test_bombs_are_left_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    pieces = reading._pieces
+    pieces = encoded._pieces
 
     def counted(file: Path) -> Any:
         for piece in pieces(file):
             read.append(len(piece))
             yield piece
 
-    monkeypatch.setattr(reading, "_pieces", counted)
-    monkeypatch.setattr(reading, "_MOST_LINES", 1 << 21)
-    monkeypatch.setattr(reading, "_MOST_BYTES", 1 << 23)
+    monkeypatch.setattr(encoded, "_pieces", counted)
+    monkeypatch.setattr(encoded, "_MOST_LINES", 1 << 21)
+    monkeypatch.setattr(encoded, "_MOST_BYTES", 1 << 23)
     for unit, message in [
         (b"a", "line 1 of .*at most 100,000 char"),
         (b"\n", "at most 2,097,152 lines, got more"),

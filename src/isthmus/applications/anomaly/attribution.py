@@ -28,7 +28,7 @@ _VALUES = 1 << 23
 
 
 @dataclass(frozen=True)
-class Usual:
+class ReferenceErrors:
     """What training rows are like, for the reasons of others.
 
     Attributes:
@@ -101,8 +101,8 @@ def expected_by(members: Sequence[Inference], batch: Batch) -> Floats:
     return np.asarray(total / len(members), np.float32)
 
 
-def shares_of(members: Sequence[Inference], batch: Batch, usual: Usual) -> Shares:
-    """Return how much each part has of a row's strangeness.
+def attribute(members: Sequence[Inference], batch: Batch, usual: ReferenceErrors) -> Shares:
+    """Return how much each part has of a row's anomaly score.
 
     Rows of columns are mended. Of the eight columns with the largest squared errors beyond their usual ones, each in
     turn is left out (its training mean stands in its place) and the row is rebuilt; the column without which the sum of
@@ -125,16 +125,16 @@ def shares_of(members: Sequence[Inference], batch: Batch, usual: Usual) -> Share
         return Shares(_normalised(np.maximum(errors - usual.errors, 0.0), errors), expected)
     step = int(np.clip(_VALUES // (len(owner) * _TRIED), 1, _AT_A_TIME))
     found = [
-        _Mending(members, take(batch, slice(first, first + step)), usual, owner).run()
+        _Attribution(members, take(batch, slice(first, first + step)), usual, owner).run()
         for first in range(0, batch.rows, step)
     ]
     return Shares(np.concatenate([one.shares for one in found]), np.concatenate([one.expected for one in found]))
 
 
-class _Mending:
+class _Attribution:
     """Some rows, as they are mended."""
 
-    def __init__(self, members: Sequence[Inference], batch: Batch, usual: Usual, owner: Array) -> None:
+    def __init__(self, members: Sequence[Inference], batch: Batch, usual: ReferenceErrors, owner: Array) -> None:
         self.members, self.batch, self.usual, self.owner = members, batch, usual, owner
         self.rows = batch.x.cpu().numpy().copy()
         self.seen = None if batch.mask is None else batch.mask.cpu().numpy()

@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.applications.anomaly.thresholds import rank_of, rows_needed
 from isthmus.data.batches import take
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.source import Numbers, Source
 from isthmus.data.streaming import join
@@ -29,7 +29,7 @@ FITTED, _RECENT = 50_000, 20_000
 
 
 def calibration_rows(
-    source: Source, fraction: float | str, alpha: float | None, seed: int, trim: float = 0.0
+    source: Source, fraction: float | str, alpha: float | None, seed: int, training_contamination: float = 0.0
 ) -> Numbers:
     """Return the numbers of the rows that are set aside, in order.
 
@@ -41,7 +41,7 @@ def calibration_rows(
             rate of a conformal threshold is `alpha` itself, if a third of the rows, about, is enough for that.
         alpha: the false-alarm rate of a conformal threshold; None for another one.
         seed: decides which.
-        trim: share of them that will be left out.
+        training_contamination: share of them that will be left out.
 
     Raises:
         DataError: for fewer than four rows.
@@ -50,7 +50,7 @@ def calibration_rows(
     if rows < _FEWEST:
         got = "one sample" if rows == 1 else f"{rows} rows"
         raise DataError(explain(f"at least {_FEWEST} rows to learn from and to calibrate on", got, "more rows"))
-    count = _count(rows, alpha, trim) if isinstance(fraction, str) else round(fraction * rows)
+    count = _count(rows, alpha, training_contamination) if isinstance(fraction, str) else round(fraction * rows)
     count = min(max(count, 1), rows - 2, _MOST)
     if isinstance(source, SeriesWindows):
         found = source.held_out(count / rows, seed)
@@ -60,39 +60,39 @@ def calibration_rows(
     return np.sort(generator.choice(rows, count, replace=False, shuffle=False))
 
 
-def _count(rows: int, alpha: float | None, trim: float) -> int:
+def _count(rows: int, alpha: float | None, training_contamination: float) -> int:
     count = min(round(_SHARE * min(rows, _MANY) + _SHARE_BEYOND * max(rows - _MANY, 0)), _MOST)
     if alpha is None:
         return count
     # With a whole number of rows above the threshold the rate is alpha itself, and not less.
-    above = max(1, rank_of(alpha, count - int(trim * count)))
+    above = max(1, rank_of(alpha, count - int(training_contamination * count)))
     needed = whole = rows_needed(alpha / above)
-    while whole - int(trim * whole) < needed:
+    while whole - int(training_contamination * whole) < needed:
         whole += 1
     return whole if whole <= _AT_MOST * rows or whole <= count else count
 
 
-def halves(rows: int, aside: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
+def halves(rows: int, calibration: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
     """Yield the rows that are not set aside in two halves, then the other way round; each in order."""
-    left = np.setdiff1d(np.arange(rows), aside)
+    left = np.setdiff1d(np.arange(rows), calibration)
     order = np.random.default_rng(derive(seed, "halves")).permutation(left)
     first, second = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
     yield first, second
     yield second, first
 
 
-def training_rows(reading: Reading, out: Numbers) -> Batch:
+def training_rows(encoded: EncodedRows, out: Numbers) -> Batch:
     """Return the encoded rows that are not left out; of many, so many that are spread evenly."""
-    rows = np.delete(np.arange(len(reading)), out)
+    rows = np.delete(np.arange(len(encoded)), out)
     if len(rows) > FITTED:
         rows = rows[np.linspace(0, len(rows) - 1, FITTED).astype(np.int64)]
-    return reading.whole(rows)
+    return encoded.whole(rows)
 
 
-def in_parts(reading: Reading, rows: Numbers) -> Iterator[Batch]:
+def in_parts(encoded: EncodedRows, rows: Numbers) -> Iterator[Batch]:
     """Yield encoded rows by number, some at a time."""
     for start in range(0, len(rows), FITTED):
-        yield reading.whole(rows[start : start + FITTED])
+        yield encoded.whole(rows[start : start + FITTED])
 
 
 def last_rows(batches: Sequence[Batch]) -> Batch:

@@ -19,7 +19,7 @@ from isthmus.errors import explain as expected_got
 
 if TYPE_CHECKING:
     from isthmus.applications.anomaly.detector import AnomalyDetector
-    from isthmus.applications.anomaly.results import Found
+    from isthmus.applications.anomaly.results import DetectionResult
     from isthmus.data.source import Source
 
 # What stands for no command's name: `isthmus detect MODEL DATA`.
@@ -73,7 +73,9 @@ def find(
     ] = None,
     only_alarms: Annotated[bool, typer.Option("--only-alarms", help="Write a line for each alarm only.")] = False,
     fdr: Fdr = None,
-    most: Annotated[int, typer.Option("--most", min=0, help="Alarms that get reasons, the strangest first.")] = 10_000,
+    most: Annotated[
+        int, typer.Option("--most", min=0, help="Alarms that get reasons, the most anomalous first.")
+    ] = 10_000,
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write the page that `isthmus detect report` writes.")
     ] = None,
@@ -84,8 +86,8 @@ def find(
 ) -> None:
     """Find the anomalies among the rows of DATA, and say what is strange about each.
 
-    Written are each row's number (from 0), strangeness, p-value, whether it is an alarm, and for an alarm the three
-    columns with the largest shares in its strangeness, and a sentence.
+    Written are each row's number (from 0), anomaly score, p-value, whether it is an alarm, and for an alarm the three
+    columns with the largest shares in its anomaly score, and a sentence.
     """
     from isthmus.console.outputs import check_free
 
@@ -109,7 +111,7 @@ def find(
     if found.count > _PRINTED:
         typer.echo(f"  ... and {found.count - _PRINTED:,} more")
     if out is not None and found.count > most:
-        say(f"note: the {most:,} strangest of {found.count:,} alarms have reasons; --most asks for more")
+        say(f"note: the {most:,} most anomalous of {found.count:,} alarms have reasons; --most asks for more")
     if out is not None:
         say(f"{lines:,} rows written to {out}")
 
@@ -128,12 +130,15 @@ def fit(
         typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as training.epochs=50; repeatable."),
     ] = None,
     scores: Annotated[str, typer.Option("--scores", help="Kinds of score that are averaged, parted by commas.")] = "",
-    members: Annotated[int, typer.Option("--members", min=1, help="Autoencoders for each recipe.")] = 1,
+    n_estimators: Annotated[int, typer.Option("--n-estimators", min=1, help="Autoencoders for each recipe.")] = 1,
     threshold: Annotated[
         str, typer.Option("--threshold", help="conformal, pot, quantile, or contamination.")
     ] = "conformal",
-    trim: Annotated[
-        float, typer.Option("--trim", help="Share of DATA that may be anomalies themselves and is left out.")
+    training_contamination: Annotated[
+        float,
+        typer.Option(
+            "--training-contamination", help="Share of DATA that may be anomalies themselves and is left out."
+        ),
     ] = 0.0,
     rows: Rows = None,
     column: Column = None,
@@ -149,7 +154,7 @@ def fit(
 ) -> None:
     """Learn the rows of DATA, which should be normal ones, and write a detector's folder.
 
-    A part of them is set aside and decides above which strangeness a row is an alarm: of new normal rows at most
+    A part of them is set aside and decides above which anomaly score a row is an alarm: of new normal rows at most
     --alpha become alarms, as long as they are drawn like those of DATA.
     """
     from isthmus.applications.anomaly.detector import AnomalyDetector
@@ -163,7 +168,13 @@ def fit(
     check_parent(out)
     options: dict[str, Any] = {} if not scores else {"scores": [name.strip() for name in scores.split(",")]}
     detector = AnomalyDetector(
-        members=members, threshold=threshold, alpha=alpha, trim=trim, random_state=seed, verbose=not quiet, **options
+        n_estimators=n_estimators,
+        threshold=threshold,
+        alpha=alpha,
+        training_contamination=training_contamination,
+        random_state=seed,
+        verbose=not quiet,
+        **options,
     )
     recipes = _recipes(recipe or ["auto"], settings)
     source, told = read_training(data, Asked.of(rows, column, drop), condition, missing=True)
@@ -201,7 +212,7 @@ def write_report(
     condition: Condition = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one page of the alarms among the rows of DATA: their reasons, the strangeness of all rows, the threshold.
+    """Write one page of the alarms among the rows of DATA: their reasons, the anomaly score of all rows, the threshold.
 
     With labels also how good the alarms are: ROC and precision-recall curves, and the rate of false alarms.
     """
@@ -268,8 +279,10 @@ def _recipes(names: list[str], settings: list[str] | None) -> Callable[[Source, 
             # What is advised must not depend on the rows that the detector will set aside.
             seed = seed_of(detector.random_state)
             level = detector.alpha if detector.threshold == "conformal" else None
-            aside = calibration_rows(source, detector.calibration_fraction, level, seed, detector.trim)
-            known[AUTO] = default_recipe(source, aside).replace(changes)
+            calibration = calibration_rows(
+                source, detector.calibration_fraction, level, seed, detector.training_contamination
+            )
+            known[AUTO] = default_recipe(source, calibration).replace(changes)
         return [known.get(name, name) for name in names]
 
     return of
@@ -297,20 +310,20 @@ def _found(
     fdr: float | None,
     most: int,
     labels: str | None = None,
-) -> Found:
-    from isthmus.applications.anomaly.results import Found
+) -> DetectionResult:
+    from isthmus.applications.anomaly.results import DetectionResult
     from isthmus.applications.anomaly.thresholds import check_level
-    from isthmus.console.inputs import read_labelled, read_told
+    from isthmus.console.inputs import read_labelled, read_with_condition
 
     if fdr is not None:
         check_level("--fdr", fdr)
     detector = load_detector(model)
-    first = detector.members_[0]
+    first = detector.estimators_[0]
     if labels is not None:
         source, classes = read_labelled(first, data, drop, labels)
-        return Found(detector, source, None, fdr, most, classes)
-    source, told = read_told(first, data, drop, condition)
-    return Found(detector, source, told, fdr, most, getattr(source, "labels", None))
+        return DetectionResult(detector, source, None, fdr, most, classes)
+    source, told = read_with_condition(first, data, drop, condition)
+    return DetectionResult(detector, source, told, fdr, most, getattr(source, "labels", None))
 
 
 def _check_table(path: Path, *, overwrite: bool) -> None:
@@ -321,11 +334,11 @@ def _check_table(path: Path, *, overwrite: bool) -> None:
     check_free(path, overwrite=overwrite)
 
 
-def _write_page(found: Found, model: Path, page: Path, normal: str | None = None) -> None:
-    from isthmus.applications.anomaly.page import write_alarms
+def _write_page(found: DetectionResult, model: Path, page: Path, normal: str | None = None) -> None:
+    from isthmus.applications.anomaly.page import write_detection_page
 
     command = shlex.join(["isthmus", *sys.argv[1:]])
-    write_alarms(found, page, name=model.name, normal=normal, command=command)
+    write_detection_page(found, page, name=model.name, normal=normal, command=command)
 
 
 def _print_detector(detector: AnomalyDetector, title: str) -> None:

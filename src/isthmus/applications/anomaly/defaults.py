@@ -16,7 +16,7 @@ _STARTS = {"series": "denoising", "tokens": "autoencoder", "ratings": "denoising
 _MEASURED = 100_000
 
 
-def default_recipe(source: Source, aside: Numbers = NONE) -> Recipe:
+def default_recipe(source: Source, excluded: Numbers = NONE) -> Recipe:
     """Return the recipe for rows of a source: what `advise` measures, or a start for rows that it does not measure.
 
     Nothing is held out for validation, as the last epoch is kept and calibration rows are set aside anyway.
@@ -28,7 +28,7 @@ def default_recipe(source: Source, aside: Numbers = NONE) -> Recipe:
     if source.kind in _STARTS:
         recipe = as_recipe(_STARTS[source.kind])
     else:
-        rows = np.setdiff1d(np.arange(len(source)), aside)
+        rows = np.setdiff1d(np.arange(len(source)), excluded)
         places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MEASURED)).astype(np.int64))
         recipe = advise(source.take(rows[places]), "detect").recipe
     return recipe.replace({"training.validation_fraction": 0.0, "training.patience": None})

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.applications import folder
-from isthmus.applications.anomaly.attribution import Usual, owners
+from isthmus.applications.anomaly.attribution import ReferenceErrors, owners
 from isthmus.applications.anomaly.calibration import (
     FITTED,
     calibration_rows,
@@ -24,9 +24,9 @@ from isthmus.applications.anomaly.calibration import (
 from isthmus.applications.anomaly.defaults import default_recipe
 from isthmus.applications.anomaly.drift import Drift, Reference, compare
 from isthmus.applications.anomaly.ensemble import Ensemble
-from isthmus.applications.anomaly.explanation import Explanation, reasons_for
+from isthmus.applications.anomaly.explanation import Explanation, explain_rows
 from isthmus.applications.anomaly.images.heatmap import heat_maps
-from isthmus.applications.anomaly.scores import Doubles, kinds_of
+from isthmus.applications.anomaly.scores import Doubles, score_types
 from isthmus.applications.anomaly.thresholds import (
     KINDS,
     Bits,
@@ -39,7 +39,7 @@ from isthmus.applications.anomaly.thresholds import (
     stored_calibration,
     warn_of_few,
 )
-from isthmus.data.encoded import NONE, Reading
+from isthmus.data.encoded import NONE, EncodedRows
 from isthmus.data.open import open_source
 from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.source import Numbers, Source
@@ -51,16 +51,16 @@ from isthmus.errors import (
     explain,
 )
 from isthmus.estimator.autoencoder import Autoencoder, as_recipe
-from isthmus.estimator.joint import fit_together
+from isthmus.estimator.joint import fit_ensemble
 from isthmus.estimator.methods import seed_of
-from isthmus.estimator.results import deliver
+from isthmus.estimator.results import collect
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
 from isthmus.seeds import derive
 
 # The name in a folder's manifest, and the parameters in its settings.
 KIND = "anomaly_detector"
-_SETTINGS = ("scores", "threshold", "alpha", "trim", "calibration_fraction")
+_SETTINGS = ("scores", "threshold", "alpha", "training_contamination", "calibration_fraction")
 
 File = str | Path | None
 
@@ -69,9 +69,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     """Find rows that are unlike the training rows, which should be normal ones.
 
     Part of the rows is set aside for calibration before anything is fitted. Autoencoders learn the others; several
-    kinds of score of theirs, each on the scale of the training rows, are averaged to one strangeness; and the
-    calibration rows decide above which strangeness a row is an alarm, so that of new normal rows at most `alpha` become
-    alarms, whatever the model and the data, as long as new normal rows are drawn like the old ones.
+    kinds of score of theirs, each on the scale of the training rows, are averaged to one anomaly score; and the
+    calibration rows decide above which anomaly score a row is an alarm, so that of new normal rows at most `alpha`
+    become alarms, whatever the model and the data, as long as new normal rows are drawn like the old ones.
 
     A row has the same score to the bit in any batch, alone, and after saving and loading.
 
@@ -80,23 +80,23 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             what `isthmus.advise(X, "detect")` proposes, or a sequence of recipes for an ensemble of different ones.
         scores: kinds of score, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
             noise), "likelihood", "bound" (nats; importance-weighted), "neighbours" and "mahalanobis" (distances of
-            codes); "auto" for those that measured best (`isthmus.applications.anomaly.scores.default_kinds`).
-        members: autoencoders for each recipe, which differ by their seed and are trained together.
+            codes); "auto" for those that measured best (`isthmus.applications.anomaly.scores.default_score_types`).
+        n_estimators: autoencoders for each recipe, which differ by their seed and are trained together.
         threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
             beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
         alpha: the rate of false alarms.
-        trim: share of the rows that are taken for anomalies themselves: the strangest are left out, as two autoencoders
-            see them that have each learned the other half of the rows, and so are the strangest calibration rows. The
-            promise is then as good as this share: if there are fewer anomalies, or they are not the strangest, up to
-            so many more normal rows become alarms.
+        training_contamination: share of the rows that are taken for anomalies themselves: the most anomalous are left
+            out, as two autoencoders see them that have each learned the other half of the rows, and so are the most
+            anomalous calibration rows. The promise is then as good as this share: if there are fewer anomalies, or they
+            are not the most anomalous, up to so many more normal rows become alarms.
         calibration_fraction: share of the rows that is set aside; "auto" is a fifth, of rows beyond 10,000 a half.
         random_state: seed of everything.
         verbose: whether training shows its progress.
 
     Attributes:
-        members_: the fitted autoencoders.
+        estimators_: the fitted autoencoders.
         ensemble_: their fitted scores.
-        calibration_: strangeness of the calibration rows, in rising order.
+        calibration_: anomaly score of the calibration rows, in rising order.
         threshold_: the `Threshold`.
         offset_: minus its value; a row is an alarm if ``score_samples(X) < offset_``.
 
@@ -110,32 +110,32 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         [1, -1]
     """
 
-    members_: list[Autoencoder]
+    estimators_: list[Autoencoder]
     ensemble_: Ensemble
     calibration_: Doubles
     threshold_: Threshold
     reference_: Reference | None
-    usual_: Usual
+    reference_errors_: ReferenceErrors
 
     def __init__(
         self,
         recipe: Recipe | str | Path | Sequence[Recipe | str] = "auto",
         *,
         scores: str | Sequence[str] = "auto",
-        members: int = 1,
+        n_estimators: int = 1,
         threshold: str = "conformal",
         alpha: float = 0.01,
-        trim: float = 0.0,
+        training_contamination: float = 0.0,
         calibration_fraction: float | str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
         self.recipe = recipe
         self.scores = scores
-        self.members = members
+        self.n_estimators = n_estimators
         self.threshold = threshold
         self.alpha = alpha
-        self.trim = trim
+        self.training_contamination = training_contamination
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
         self.verbose = verbose
@@ -157,15 +157,21 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
-        kinds = kinds_of(self.scores, source.kind)
-        aside = calibration_rows(source, self.calibration_fraction, self._level, seed, self.trim)
-        recipes = self._recipes(source, aside, seed)
-        trimmed = self._trimmed(recipes, X, len(source), aside, kinds, condition, seed) if self.trim else NONE
-        out = np.union1d(aside, trimmed)
-        members = fit_together(recipes, X, condition=condition, aside=out, verbose=self.verbose)
-        reading = members[0].reading(X, condition)
-        self._become(members, kinds, training_rows(reading, out), seed)
-        self._calibrate(reading.whole(aside))
+        kinds = score_types(self.scores, source.kind)
+        calibration = calibration_rows(
+            source, self.calibration_fraction, self._level, seed, self.training_contamination
+        )
+        recipes = self._recipes(source, calibration, seed)
+        trimmed = (
+            self._trimmed(recipes, X, len(source), calibration, kinds, condition, seed)
+            if self.training_contamination
+            else NONE
+        )
+        out = np.union1d(calibration, trimmed)
+        members = fit_ensemble(recipes, X, condition=condition, excluded=out, verbose=self.verbose)
+        encoded = members[0].encoded_rows(X, condition)
+        self._become(members, kinds, training_rows(encoded, out), seed)
+        self._calibrate(encoded.whole(calibration))
         return self
 
     @property
@@ -174,22 +180,22 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return self.alpha if self.threshold == "conformal" else None
 
     def _checked(self) -> None:
-        check_integer("members", self.members, 1)
+        check_integer("n_estimators", self.n_estimators, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
-        check_number("trim", self.trim, 0.0, 0.5)
+        check_number("training_contamination", self.training_contamination, 0.0, 0.5)
         if self.calibration_fraction != "auto":
             check_level("calibration_fraction", self.calibration_fraction)
-        kinds_of(self.scores)
+        score_types(self.scores)
 
-    def _recipes(self, source: Source, aside: Numbers, seed: int) -> list[Recipe]:
+    def _recipes(self, source: Source, calibration: Numbers, seed: int) -> list[Recipe]:
         """Return a recipe for each member."""
         several = isinstance(self.recipe, Sequence) and not isinstance(self.recipe, str)
         asked: Sequence[Any] = self.recipe if several else [self.recipe]  # type: ignore[assignment]
         found: list[Recipe] = []
         for one in asked:
-            recipe = default_recipe(source, aside) if isinstance(one, str) and one == "auto" else as_recipe(one)
-            for _ in range(self.members):
+            recipe = default_recipe(source, calibration) if isinstance(one, str) and one == "auto" else as_recipe(one)
+            for _ in range(self.n_estimators):
                 found.append(recipe.replace({"training.seed": derive(seed, "member", len(found))}))
         return found
 
@@ -198,35 +204,37 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         recipes: Sequence[Recipe],
         X: Any,
         count: int,
-        aside: Numbers,
+        calibration: Numbers,
         kinds: Sequence[str],
         condition: Any,
         seed: int,
     ) -> Numbers:
         """Return the numbers of the training rows, of `count` rows, that are strangest to who has not seen them."""
-        rows, strangeness = [], []
-        for learned, judged in halves(count, aside, seed):
-            member = fit_together(recipes[:1], X, condition=condition, aside=np.union1d(aside, judged))[0]
-            reading = member.reading(X, condition)
-            ensemble = Ensemble.fit([member.inference()], kinds, reading.whole(learned[-FITTED:]), seed)
+        rows, anomaly_scores = [], []
+        for learned, judged in halves(count, calibration, seed):
+            member = fit_ensemble(recipes[:1], X, condition=condition, excluded=np.union1d(calibration, judged))[0]
+            encoded = member.encoded_rows(X, condition)
+            ensemble = Ensemble.fit([member.inference()], kinds, encoded.whole(learned[-FITTED:]), seed)
             rows.append(judged)
-            strangeness.append(np.concatenate([ensemble.strangeness(batch) for batch in in_parts(reading, judged)]))
-        numbers, found = np.concatenate(rows), np.concatenate(strangeness)
-        most = int(self.trim * len(numbers))
+            anomaly_scores.append(
+                np.concatenate([ensemble.anomaly_scores(batch) for batch in in_parts(encoded, judged)])
+            )
+        numbers, found = np.concatenate(rows), np.concatenate(anomaly_scores)
+        most = int(self.training_contamination * len(numbers))
         return np.sort(numbers[np.argsort(-found, kind="stable")[:most]])
 
     def _become(self, members: list[Autoencoder], kinds: Sequence[str], training: Batch, seed: int) -> None:
-        self.members_ = members
+        self.estimators_ = members
         self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
         named = members[0].schema_.kind in ("table", "vector")
         self.reference_ = Reference.of(training) if named else None
-        self.usual_ = Usual.fit(self.ensemble_.members, training)
+        self.reference_errors_ = ReferenceErrors.fit(self.ensemble_.members, training)
         self.__dict__.pop("_recent", None)
         self._describe()
 
     def _describe(self) -> None:
         """Set what scikit-learn asks a fitted detector for."""
-        first = self.members_[0]
+        first = self.estimators_[0]
         self.n_features_in_ = first.n_features_in_
         if hasattr(first, "feature_names_in_"):
             self.feature_names_in_ = first.feature_names_in_
@@ -234,10 +242,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             del self.feature_names_in_
 
     def _calibrate(self, rows: Batch) -> None:
-        calibration = np.sort(self.ensemble_.strangeness(rows))
-        self.calibration_ = calibration[: len(calibration) - int(self.trim * len(calibration))]
+        calibration = np.sort(self.ensemble_.anomaly_scores(rows))
+        self.calibration_ = calibration[: len(calibration) - int(self.training_contamination * len(calibration))]
         found = find_threshold(self.calibration_, self.threshold, self.alpha)
-        self.threshold_ = dataclasses.replace(found, trimmed=float(self.trim))
+        self.threshold_ = dataclasses.replace(found, trimmed=float(self.training_contamination))
         warn_of_few(self.threshold_, "a larger alpha, a larger calibration_fraction, or more rows")
 
     def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
@@ -245,8 +253,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
         The first call decides what a row is, as `fit` would. Of each call a share of the rows is set aside; scores and
         threshold are fitted again on the rows of the last calls (at most 20,000 of each kind), as the autoencoders now
-        see them, less the `trim` strangest of the calibration rows; nothing else is trimmed. These rows are kept in
-        memory and not saved: a loaded detector starts with those of its next call.
+        see them, less the `training_contamination` most anomalous of the calibration rows; nothing else is trimmed.
+        These rows are kept in memory and not saved: a loaded detector starts with those of its next call.
 
         Args:
             X: rows, as in `fit`.
@@ -258,22 +266,26 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """
         self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
-        source = open_source(X, like=self.members_[0].schema_ if hasattr(self, "members_") else None, missing=True)
+        source = open_source(
+            X, like=self.estimators_[0].schema_ if hasattr(self, "estimators_") else None, missing=True
+        )
         if isinstance(source, SeriesWindows):
             raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
-        kinds = kinds_of(self.scores, source.kind)
+        kinds = score_types(self.scores, source.kind)
         calls = getattr(self, "calls_", 0)
-        aside = calibration_rows(source, self.calibration_fraction, self._level, derive(seed, "call", calls), self.trim)
-        kept = np.delete(np.arange(len(source)), aside)
+        held = calibration_rows(
+            source, self.calibration_fraction, self._level, derive(seed, "call", calls), self.training_contamination
+        )
+        kept = np.delete(np.arange(len(source)), held)
         told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
-        members = getattr(self, "members_", None) or [
-            Autoencoder(recipe) for recipe in self._recipes(source, aside, seed)
+        members = getattr(self, "estimators_", None) or [
+            Autoencoder(recipe) for recipe in self._recipes(source, held, seed)
         ]
         for member in members:
             member.partial_fit(source.take(kept), condition=told(kept))
         recent = getattr(self, "_recent", ())
         blocks = [
-            members[0].reading(source.take(rows), told(rows)).whole(np.arange(len(rows))) for rows in (kept, aside)
+            members[0].encoded_rows(source.take(rows), told(rows)).whole(np.arange(len(rows))) for rows in (kept, held)
         ]
         training, calibration = (
             last_rows([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True)
@@ -291,14 +303,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     @property
     def offset_(self) -> float:
-        """Minus the threshold on strangeness, which `decision_function` subtracts."""
+        """Minus the threshold on anomaly score, which `decision_function` subtracts."""
         self._check_fitted()
         return -self.threshold_.value
 
     def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
-        """Return how normal each row is, `(rows,)`, float64: minus the strangeness, about 0 for a typical row.
+        """Return how normal each row is, `(rows,)`, float64: minus the anomaly score, about 0 for a typical row.
 
-        The strangeness is the average over members and kinds of score of ``log(s / median)``, where s is the row's
+        The anomaly score is the average over members and kinds of score of ``log(s / median)``, where s is the row's
         score and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts
         as ``(s - median) / spread`` (`isthmus.applications.anomaly.ensemble.Scale`).
 
@@ -311,9 +323,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             DataError: for rows unlike the training rows.
         """
-        reading = self.reading(X, condition)
-        blocks = (-found for found in self._strange(reading))
-        return deliver(blocks, len(reading), (out, overwrite), ["score"])
+        encoded = self.encoded_rows(X, condition)
+        blocks = (-found for found in self._score_blocks(encoded))
+        return collect(blocks, len(encoded), (out, overwrite), ["score"])
 
     def decision_function(self, X: Any, *, condition: Any = None) -> Doubles:
         """Return `score_samples` less `offset_`, `(rows,)`: negative for alarms."""
@@ -326,7 +338,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def p_values(self, X: Any, *, condition: Any = None) -> Doubles:
         """Return conformal p-values, `(rows,)`: for a new normal row p <= a has a probability of at most a."""
-        return p_values(self.calibration_, self._strangeness(X, condition))
+        return p_values(self.calibration_, self._anomaly_scores(X, condition))
 
     def alarms(self, X: Any, *, fdr: float | None = None, condition: Any = None) -> Bits:
         """Return which rows are alarms, `(rows,)`.
@@ -337,10 +349,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 Benjamini and Hochberg's procedure keeps on average for independent rows.
             condition: as in `fit`.
         """
-        strangeness = self._strangeness(X, condition)
+        anomaly_scores = self._anomaly_scores(X, condition)
         if fdr is None:
-            return strangeness > self.threshold_.value
-        return false_discoveries(p_values(self.calibration_, strangeness), fdr)
+            return anomaly_scores > self.threshold_.value
+        return false_discoveries(p_values(self.calibration_, anomaly_scores), fdr)
 
     def drift(self, X: Any, *, condition: Any = None) -> Drift:
         """Return whether rows are still like those that were learned, on which the promise depends.
@@ -349,17 +361,17 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             X: rows, as in `fit`; some hundreds at least.
             condition: as in `fit`.
         """
-        reading = self.reading(X, condition)
-        batches = list(reading.batches())
-        stability = self.reference_.stability(batches, reading.schema) if self.reference_ is not None else {}
-        strangeness = np.concatenate([self.ensemble_.strangeness(batch) for batch in batches])
-        return compare(self.calibration_, strangeness, stability)
+        encoded = self.encoded_rows(X, condition)
+        batches = list(encoded.batches())
+        stability = self.reference_.stability(batches, encoded.schema) if self.reference_ is not None else {}
+        anomaly_scores = np.concatenate([self.ensemble_.anomaly_scores(batch) for batch in batches])
+        return compare(self.calibration_, anomaly_scores, stability)
 
     def explain(self, X: Any, *, rows: Sequence[int] | None = None, condition: Any = None) -> Explanation:
         """Return why rows are strange: the parts of each with the value seen, the value expected, and a share.
 
         Of a table and of vectors the parts are columns, of images pixels, of series steps and channels; the shares of a
-        row are not negative and sum to 1. `isthmus.applications.anomaly.attribution.shares_of` says how they are found.
+        row are not negative and sum to 1. `isthmus.applications.anomaly.attribution.attribute` says how they are found.
 
         Args:
             X: rows, as in `fit`.
@@ -367,7 +379,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             condition: as in `fit`, for all rows of X.
 
         Returns:
-            A sequence of one `Reason` for each row, with `to_frame` and `sentences`.
+            A sequence of one `RowExplanation` for each row, with `to_frame` and `sentences`.
 
         Raises:
             DataError: for rows unlike the training rows, and numbers of rows that are not there.
@@ -382,8 +394,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             >>> reason.alarm, reason.parts[0].place
             (True, 'column 2')
         """
-        return reasons_for(
-            self.reading(X, condition), self.ensemble_, self.usual_, self.calibration_, self.threshold_, rows
+        return explain_rows(
+            self.encoded_rows(X, condition),
+            self.ensemble_,
+            self.reference_errors_,
+            self.calibration_,
+            self.threshold_,
+            rows,
         )
 
     def pixel_scores(self, X: Any, *, kind: str = "structure", condition: Any = None) -> Doubles:
@@ -400,20 +417,20 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             RecipeError: for rows that are no images.
             DataError: for rows unlike the training rows.
         """
-        batches = self.reading(X, condition).batches()
+        batches = self.encoded_rows(X, condition).batches()
         return np.concatenate([heat_maps(self.ensemble_.members, batch, kind) for batch in batches])
 
-    def reading(self, X: Any, condition: Any = None) -> Reading:
+    def encoded_rows(self, X: Any, condition: Any = None) -> EncodedRows:
         """Return rows that are like the training rows, ready to be encoded."""
         self._check_fitted()
-        return self.members_[0].reading(X, condition)
+        return self.estimators_[0].encoded_rows(X, condition)
 
-    def _strange(self, reading: Reading) -> Iterator[Doubles]:
-        for batch in reading.batches():
-            yield self.ensemble_.strangeness(batch)
+    def _score_blocks(self, encoded: EncodedRows) -> Iterator[Doubles]:
+        for batch in encoded.batches():
+            yield self.ensemble_.anomaly_scores(batch)
 
-    def _strangeness(self, X: Any, condition: Any = None) -> Doubles:
-        return np.concatenate(list(self._strange(self.reading(X, condition))))
+    def _anomaly_scores(self, X: Any, condition: Any = None) -> Doubles:
+        return np.concatenate(list(self._score_blocks(self.encoded_rows(X, condition))))
 
     # ---- on disk -----------------------------------------------------------------------------------------------
 
@@ -432,13 +449,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             "parts": parts,
         }
         arrays["calibration"] = self.calibration_
-        arrays |= self.usual_.state()
+        arrays |= self.reference_errors_.state()
         if self.reference_ is not None:
             arrays |= self.reference_.state()
-        schema = self.members_[0].schema_
+        schema = self.estimators_[0].schema_
         sentences = (f"Rows: {schema.describe()}.", f"Threshold: {self.threshold_.describe()}.")
         text = folder.card("An isthmus anomaly detector", sentences, settings["settings"])
-        return folder.save(folder.Stored(KIND, settings, arrays, self.members_, text), path, overwrite=overwrite)
+        return folder.save(folder.Stored(KIND, settings, arrays, self.estimators_, text), path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -452,18 +469,18 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     @classmethod
     def _restored(cls, stored: folder.Stored) -> Self:
         told = {name: stored.settings["settings"][name] for name in _SETTINGS}
-        recipes = [member.recipe_ for member in stored.members]
-        detector = cls(recipes, members=1, **{**told, "scores": tuple(told["scores"])})
+        recipes = [member.recipe_ for member in stored.estimators]
+        detector = cls(recipes, n_estimators=1, **{**told, "scores": tuple(told["scores"])})
         detector._checked()
-        detector.members_ = stored.members
+        detector.estimators_ = stored.estimators
         arrays = stored.arrays
         detector.calibration_ = stored_calibration(arrays["calibration"])
         threshold = Threshold.from_dict(stored.settings["threshold"])
         detector.threshold_ = check_threshold(threshold, detector.calibration_)
-        inferences = [member.inference() for member in stored.members]
+        inferences = [member.inference() for member in stored.estimators]
         detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
-        schema = stored.members[0].schema_
-        detector.usual_ = Usual.restore(arrays, owners(schema))
+        schema = stored.estimators[0].schema_
+        detector.reference_errors_ = ReferenceErrors.restore(arrays, owners(schema))
         detector.reference_ = Reference.restore(arrays, int(np.prod(schema.row)))
         detector._describe()
         return detector

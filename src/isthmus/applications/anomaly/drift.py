@@ -15,7 +15,7 @@ from isthmus.schema import Batch, Schema
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 _BINS = 10
-# Rows with more numbers (images) are compared by their strangeness alone.
+# Rows with more numbers (images) are compared by their anomaly score alone.
 _WIDEST = 4096
 _LEVEL = 0.01
 # The rule of thumb of credit scoring: from here on a distribution counts as another one.
@@ -28,7 +28,7 @@ class Drift:
     """How rows differ from the rows that were held out when a detector was fitted.
 
     Attributes:
-        statistic: Kolmogorov and Smirnov's largest difference between the distributions of strangeness.
+        statistic: Kolmogorov and Smirnov's largest difference between the distributions of anomaly score.
         p_value: of it, if rows and calibration rows come from one distribution.
         stability: population stability index of each column, ``sum_b (q_b - p_b) log(q_b / p_b)`` over the tenths of
             the training rows, the largest first; empty for rows without columns to name.
@@ -42,7 +42,7 @@ class Drift:
 
     @property
     def found(self) -> bool:
-        """Whether strangeness has another distribution (p below 1 %), or a column has (an index of `shifted`)."""
+        """Whether anomaly score has another distribution (p below 1 %), or a column has (an index of `shifted`)."""
         return self.p_value < _LEVEL or any(value >= self.shifted for value in self.stability.values())
 
     @property
@@ -50,10 +50,10 @@ class Drift:
         """What was found, in a sentence."""
         shifted = [f"{name} ({value:.2f})" for name, value in self.stability.items() if value >= self.shifted][:_NAMED]
         if not self.found:
-            return f"no drift: the strangeness is distributed as in calibration (p = {self.p_value:.2g})"
-        what = f"drift: the strangeness is distributed otherwise than in calibration (p = {self.p_value:.2g})"
+            return f"no drift: the anomaly score is distributed as in calibration (p = {self.p_value:.2g})"
+        what = f"drift: the anomaly score is distributed otherwise than in calibration (p = {self.p_value:.2g})"
         if self.p_value >= _LEVEL:
-            what = f"drift in columns, though not in the strangeness (p = {self.p_value:.2g})"
+            what = f"drift in columns, though not in the anomaly score (p = {self.p_value:.2g})"
         columns = f"; most changed: {', '.join(shifted)}" if shifted else ""
         return f"{what}{columns}. The promise on false alarms holds for rows like the training rows only"
 
@@ -113,11 +113,11 @@ class Reference:
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def compare(calibration: Doubles, strangeness: Doubles, stability: dict[str, float]) -> Drift:
+def compare(calibration: Doubles, anomaly_scores: Doubles, stability: dict[str, float]) -> Drift:
     """Return how rows differ from calibration rows."""
-    test = ks_2samp(calibration, strangeness)
+    test = ks_2samp(calibration, anomaly_scores)
     # Without a shift, rows times the index is about chi-square with one degree less than there are bins.
-    chance = chi2.isf(_LEVEL / max(1, len(stability)), _BINS - 1) / len(strangeness)
+    chance = chi2.isf(_LEVEL / max(1, len(stability)), _BINS - 1) / len(anomaly_scores)
     return Drift(float(test.statistic), float(test.pvalue), stability, max(_SHIFTED, float(chance)))
 
 

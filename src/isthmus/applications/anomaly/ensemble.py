@@ -99,16 +99,16 @@ class Ensemble:
         return tuple(dict.fromkeys(part.score.kind for part in self.parts))
 
     def by_part(self, batch: Batch) -> Doubles:
-        """Return strangeness by each part on the common scale, `(parts, rows)`."""
+        """Return anomaly score by each part on the common scale, `(parts, rows)`."""
         views = [View(member, batch) for member in self.members]
         return np.stack([part.scale(part.score.of(views[part.member])) for part in self.parts])
 
-    def strangeness(self, batch: Batch) -> Doubles:
-        """Return the average over the parts, `(rows,)`: higher is stranger, 0 is a typical training row."""
+    def anomaly_scores(self, batch: Batch) -> Doubles:
+        """Return the average over the parts, `(rows,)`: higher is more anomalous, 0 is a typical training row."""
         total = np.zeros(batch.rows)
         for found in self.by_part(batch):
             total += found
-        # What overflows is stranger than anything that does not.
+        # What overflows is more anomalous than anything that does not.
         return np.where(np.isnan(total), np.inf, total / len(self.parts))
 
     def by_kind(self, batch: Batch) -> dict[str, Doubles]:

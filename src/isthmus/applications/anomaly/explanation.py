@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from isthmus.applications.anomaly.attribution import Usual, shares_of
+from isthmus.applications.anomaly.attribution import ReferenceErrors, attribute
 from isthmus.applications.anomaly.ensemble import Ensemble
 from isthmus.applications.anomaly.messages import Part, Place, columns, region, sentence, stretch
 from isthmus.applications.anomaly.thresholds import Bits, Doubles, Threshold, p_values
 from isthmus.data.batches import take
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.images.axes import channel_axis
 from isthmus.data.source import Numbers
 from isthmus.data.tables.columns import is_number
@@ -27,20 +27,20 @@ from isthmus.schema import Schema
 
 
 @dataclass(frozen=True)
-class Reason:
+class RowExplanation:
     """Why one row is strange.
 
     Attributes:
         row: its number.
-        strangeness: higher is stranger.
-        p_value: share of normal rows that are at least as strange.
+        anomaly_score: higher is more anomalous.
+        p_value: share of normal rows that are at least as anomalous.
         alarm: whether it is above the threshold.
         parts: its columns, pixels, or steps, the largest share first.
         sentence: all of this for people.
     """
 
     row: int
-    strangeness: float
+    anomaly_score: float
     p_value: float
     alarm: bool
     parts: tuple[Part, ...]
@@ -48,17 +48,17 @@ class Reason:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation(Sequence[Reason]):
-    """Why each of some rows is strange: a sequence of a `Reason` for each.
+class Explanation(Sequence[RowExplanation]):
+    """Why each of some rows is strange: a sequence of a `RowExplanation` for each.
 
     Attributes:
         schema: what a row is.
         rows: their numbers, `(rows,)`.
-        strangeness: `(rows,)`.
+        anomaly_scores: `(rows,)`.
         p_values: `(rows,)`.
         alarms: whether each is one, `(rows,)`.
-        shares: of each part in the strangeness, not negative, and 1 in all for each row: `(rows, columns)`; of an image
-            `(rows, height, width)`, its heat map; of series `(rows, steps, channels)`; of text `(rows, steps)`.
+        shares: of each part in the anomaly score, not negative, and 1 in all for each row: `(rows, columns)`; of an
+            image `(rows, height, width)`, its heat map; of series `(rows, steps, channels)`; of text `(rows, steps)`.
         seen: the rows as they were given, a table or an array.
         expected: as the rest of each row lets expect, in the same units.
         channels: names of the channels of series.
@@ -68,7 +68,7 @@ class Explanation(Sequence[Reason]):
 
     schema: Schema
     rows: Numbers
-    strangeness: Doubles
+    anomaly_scores: Doubles
     p_values: Doubles
     alarms: Bits
     shares: Doubles
@@ -82,17 +82,17 @@ class Explanation(Sequence[Reason]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, place: int) -> Reason: ...
+    def __getitem__(self, place: int) -> RowExplanation: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Reason]: ...
-    def __getitem__(self, place: int | slice) -> Reason | Sequence[Reason]:
+    def __getitem__(self, place: slice) -> Sequence[RowExplanation]: ...
+    def __getitem__(self, place: int | slice) -> RowExplanation | Sequence[RowExplanation]:
         if isinstance(place, slice):
             return [self[number] for number in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
             raise IndexError(f"reason {place} of {len(self)}")
         return self._reason(place % len(self))
 
-    def __iter__(self) -> Iterator[Reason]:
+    def __iter__(self) -> Iterator[RowExplanation]:
         return (self._reason(place) for place in range(len(self)))
 
     @property
@@ -128,13 +128,13 @@ class Explanation(Sequence[Reason]):
         table = pa.Table.from_pylist(lines)
         return table if self.like is None else like_frame(table, self.like)
 
-    def _reason(self, number: int) -> Reason:
+    def _reason(self, number: int) -> RowExplanation:
         parts = self._parts(number, _largest(self.shares[number].ravel()), self._places())
         row, p, alarm = int(self.rows[number]), float(self.p_values[number]), bool(self.alarms[number])
         said = sentence(row, p, self.calibration, alarm=alarm)
         if alarm:
             said += f": {self._why(number, parts)}"
-        return Reason(row, float(self.strangeness[number]), p, alarm, tuple(parts), f"{said}.")
+        return RowExplanation(row, float(self.anomaly_scores[number]), p, alarm, tuple(parts), f"{said}.")
 
     def _why(self, number: int, parts: Sequence[Part]) -> str:
         if self.part == "pixel":
@@ -175,15 +175,15 @@ class Explanation(Sequence[Reason]):
             row = row if axis is None else row.mean(axis)
         row = row.reshape(-1)
         if self.part == "token":
-            vocabulary = Vocabulary.from_dict((self.schema.reading or {}).get("vocabulary"))
+            vocabulary = Vocabulary.from_dict((self.schema.metadata or {}).get("vocabulary"))
             return lambda place: _token(vocabulary, int(row[place]))
         return lambda place: _known(row[place].item())
 
 
-def reasons_for(
-    reading: Reading,
+def explain_rows(
+    encoded: EncodedRows,
     ensemble: Ensemble,
-    usual: Usual,
+    usual: ReferenceErrors,
     calibration: Doubles,
     threshold: Threshold,
     rows: Sequence[int] | None = None,
@@ -194,37 +194,37 @@ def reasons_for(
         reading: all rows.
         ensemble: fitted members and scores.
         usual: of the training rows.
-        calibration: strangeness of the rows that were held out.
+        calibration: anomaly score of the rows that were held out.
         threshold: above which a row is an alarm.
         rows: numbers of the rows to explain; None for all.
 
     Raises:
         DataError: for numbers of rows that are not there.
     """
-    numbers = _checked(rows, len(reading))
+    numbers = _checked(rows, len(encoded))
     blocks, parts = [], []
-    schema, first = reading.schema, 0
-    types = types_given(reading)
-    for block, batch in reading.pairs():
+    schema, first = encoded.schema, 0
+    types = types_given(encoded)
+    for block, batch in encoded.pairs():
         wanted = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, first + batch.rows)] - first
         first += batch.rows
         if not len(wanted):
             continue
         chosen = block.take(pa.array(wanted)) if isinstance(block, pa.Table) else block[wanted]
         batch = take(batch, torch.from_numpy(wanted))
-        found = shares_of(ensemble.members, batch, usual)
+        found = attribute(ensemble.members, batch, usual)
         blocks.append((chosen, ensemble.members[0].in_units(found.expected, types)))
-        parts.append((ensemble.strangeness(batch), _shaped(found.shares, schema)))
-    strangeness, shares = (np.concatenate(each) for each in zip(*parts, strict=True))
+        parts.append((ensemble.anomaly_scores(batch), _shaped(found.shares, schema)))
+    anomaly_scores, shares = (np.concatenate(each) for each in zip(*parts, strict=True))
     seen, expected = (joined([_dense(block) for block in each]) for each in zip(*blocks, strict=True))
-    source = reading.source
+    source = encoded.source
     like = getattr(source, "like", None)
     return Explanation(
         schema=schema,
         rows=numbers,
-        strangeness=strangeness,
-        p_values=p_values(calibration, strangeness),
-        alarms=strangeness > threshold.value,
+        anomaly_scores=anomaly_scores,
+        p_values=p_values(calibration, anomaly_scores),
+        alarms=anomaly_scores > threshold.value,
         shares=shares,
         seen=seen,
         expected=expected,
@@ -272,7 +272,7 @@ def _channels(schema: Schema) -> tuple[str, ...]:
 
 
 def _items(schema: Schema) -> tuple[str, ...]:
-    items = (schema.reading or {}).get("items") or ()
+    items = (schema.metadata or {}).get("items") or ()
     return tuple(map(str, items)) if len(items) == schema.width else ()
 
 

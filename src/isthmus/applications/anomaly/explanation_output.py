@@ -44,7 +44,7 @@ def show(explanation: Explanation, most: int) -> None:
     """Print the sentence of the first row, and its parts with the largest shares."""
     reason = explanation[0]
     typer.echo(reason.sentence)
-    typer.echo(f"strangeness {reason.strangeness:.4g}, p-value {reason.p_value:.3g}")
+    typer.echo(f"anomaly score {reason.anomaly_score:.4g}, p-value {reason.p_value:.3g}")
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column(explanation.part)
     for name in ("seen", "expected", "share"):

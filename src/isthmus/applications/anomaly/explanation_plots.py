@@ -24,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # A picture of a pixel is enlarged to at least so many for a whole image.
 _SIDE = 256
 _BARS = 12
-# Shading of the strangest step.
+# Shading of the most anomalous step.
 _STRONGEST = 0.55
 _MOST_CHANNELS = 8
 
@@ -92,7 +92,7 @@ def _png(pixels: Array) -> bytes:
 
 
 def series(explanation: Explanation, number: int) -> Figure:
-    """Return a series and what was expected as lines, each channel's strange steps shaded; the strangest channels."""
+    """Return a series and what was expected as lines, each channel's anomalous steps shaded; the worst channels."""
     seen, expected = (
         np.asarray(block[number], float).reshape(explanation.shares.shape[1:])
         for block in (explanation.seen, explanation.expected)
@@ -135,7 +135,7 @@ def columns(explanation: Explanation, number: int) -> Figure:
     axes.set_xlim(0, 1.45 * longest)
     axes.set_xticks([tick for tick in MaxNLocator(5).tick_values(0.0, longest) if tick <= longest * 1.001 or tick == 0])
     axes.xaxis.set_major_formatter(lambda share, _: percent(share))
-    axes.set_xlabel("share of the strangeness")
+    axes.set_xlabel("share of the anomaly score")
     return figure
 
 

@@ -19,7 +19,7 @@ _FEW = 12
 _AT_A_TIME = 1 << 23
 
 
-class Bank:
+class NearestCodes:
     """Stored codes, among which the nearest are looked for.
 
     Narrow codes are searched by a tree, one row after the other. Of others a product of matrices finds candidates; its

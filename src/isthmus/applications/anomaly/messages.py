@@ -25,13 +25,13 @@ _WARM = 0.25
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a row and what it has to do with the row's strangeness.
+    """One part of a row and what it has to do with the row's anomaly score.
 
     Attributes:
         place: a column's name, a pixel's (y, x), a step and the number of a channel, or a step.
         seen: its value, in the units and type of the data; None if it is missing.
         expected: the value that the rest of the row lets expect.
-        share: of the row's strangeness.
+        share: of the row's anomaly score.
     """
 
     place: Place
@@ -44,17 +44,17 @@ def sentence(row: int, p_value: float, calibration: int, *, alarm: bool) -> str:
     """Return how strange a row is.
 
     >>> sentence(17, 4 / 1000, 999, alarm=True)
-    'Row 17 is stranger than all but 0.3 % of normal rows'
+    'Row 17 is more anomalous than all but 0.3 % of normal rows'
     >>> sentence(3, 0.35, 999, alarm=False)
-    'Row 3 is no alarm: 35 % of normal rows are at least as strange'
+    'Row 3 is no alarm: 35 % of normal rows are at least as anomalous'
     """
     others = round(p_value * (calibration + 1)) - 1
     if not alarm:
         said = f"{percent(others / calibration)} of normal rows are" if others else "no normal row is"
-        return f"Row {row} is no alarm: {said} at least as strange"
+        return f"Row {row} is no alarm: {said} at least as anomalous"
     if others:
-        return f"Row {row} is stranger than all but {percent(others / calibration)} of normal rows"
-    return f"Row {row} is stranger than all {calibration:,} normal rows that were held out"
+        return f"Row {row} is more anomalous than all but {percent(others / calibration)} of normal rows"
+    return f"Row {row} is more anomalous than all {calibration:,} normal rows that were held out"
 
 
 def columns(parts: Sequence[Part]) -> str:

@@ -1,4 +1,4 @@
-"""The page of alarms: how many there are, the strangeness of all rows, the reasons of the strangest, in one file."""
+"""The page of a detection: the alarms, the anomaly scores of all rows, and the explanations of the highest."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from isthmus.applications.anomaly import explanation_plots
-from isthmus.applications.anomaly.explanation import Explanation, Reason
+from isthmus.applications.anomaly.explanation import Explanation, RowExplanation
 from isthmus.applications.anomaly.explanation_output import where
 from isthmus.applications.anomaly.messages import pair, percent
-from isthmus.applications.anomaly.results import Found, kinds_in
+from isthmus.applications.anomaly.results import DetectionResult, kinds_in
 from isthmus.applications.anomaly.thresholds import Bits, Doubles
 from isthmus.atomic import write_whole
 from isthmus.errors import DataError
@@ -44,7 +44,7 @@ class Line:
     Attributes:
         row: its number.
         label: what is known of it; empty for nothing.
-        strangeness: for people.
+        anomaly score: for people.
         p_value: for people.
         sentence: why.
         parts: name, seen, expected, share in percent, and the share itself.
@@ -53,14 +53,16 @@ class Line:
 
     row: int
     label: str
-    strangeness: str
+    anomaly_scores: str
     p_value: str
     sentence: str
     parts: tuple[tuple[str, str, str, str, float], ...]
     picture: str
 
 
-def write_alarms(found: Found, path: str | Path, *, name: str, normal: str | None = None, command: str = "") -> Path:
+def write_detection_page(
+    found: DetectionResult, path: str | Path, *, name: str, normal: str | None = None, command: str = ""
+) -> Path:
     """Write one self-contained HTML page about a detector's alarms; a file that is there is replaced.
 
     Args:
@@ -75,26 +77,26 @@ def write_alarms(found: Found, path: str | Path, *, name: str, normal: str | Non
     """
     truth = None if found.labels is None else anomalies(found.labels, normal)
     detector = found.detector
-    schema = detector.members_[0].schema_
+    schema = detector.estimators_[0].schema_
     content = {
         "name": name,
         "schema": schema.describe(),
         "kinds": kinds_in(detector),
-        "members": len(detector.members_),
-        "rows": len(found.strangeness),
+        "n_estimators": len(detector.estimators_),
+        "rows": len(found.anomaly_scores),
         "count": found.count,
-        "share": percent(found.count / len(found.strangeness)),
+        "share": percent(found.count / len(found.anomaly_scores)),
         "promise": found.promise(),
         "threshold": detector.threshold_,
         "finite": math.isfinite(detector.threshold_.value),
         "fdr": found.fdr,
         "calibration": len(detector.calibration_),
-        "histogram": histogram(detector.calibration_, found.strangeness, detector.threshold_.value),
+        "histogram": histogram(detector.calibration_, found.anomaly_scores, detector.threshold_.value),
         "drift": drift(found),
         "alarms": alarms(found),
         "part": "" if found.explanation is None else found.explanation.part,
         "judged": None if truth is None else judged(found, truth),
-        "making": making([("command", command), ("rows", f"{len(found.strangeness):,}")]),
+        "making": making([("command", command), ("rows", f"{len(found.anomaly_scores):,}")]),
     }
     page = environment().get_template("detection.html.j2").render(**content)
     path = Path(path)
@@ -102,16 +104,16 @@ def write_alarms(found: Found, path: str | Path, *, name: str, normal: str | Non
     return path
 
 
-def drift(found: Found) -> dict[str, Any] | None:
+def drift(found: DetectionResult) -> dict[str, Any] | None:
     """Return whether the rows are like the training rows; None for too few to tell."""
-    if len(found.strangeness) < 50:
+    if len(found.anomaly_scores) < 50:
         return None
     told = found.detector.drift(found.source, condition=found.condition)
     return {"found": told.found, "sentence": told.sentence[0].upper() + told.sentence[1:]}
 
 
-def alarms(found: Found) -> list[Line]:
-    """Return the strangest alarms."""
+def alarms(found: DetectionResult) -> list[Line]:
+    """Return the most anomalous alarms."""
     if found.explanation is None:
         return []
     labels = None if found.labels is None else np.asarray(found.labels)
@@ -124,7 +126,7 @@ def alarms(found: Found) -> list[Line]:
             Line(
                 reason.row,
                 "" if labels is None else str(labels[reason.row]),
-                f"{reason.strangeness:.3g}",
+                f"{reason.anomaly_score:.3g}",
                 f"{reason.p_value:.2g}",
                 _why(reason),
                 _parts(explanation, reason) if explanation.part == "column" else (),
@@ -134,13 +136,13 @@ def alarms(found: Found) -> list[Line]:
     return lines
 
 
-def _why(reason: Reason) -> str:
+def _why(reason: RowExplanation) -> str:
     """Return the sentence without the number of the row, which stands beside it."""
     said = reason.sentence.partition(": ")[2] or reason.sentence
     return said[0].upper() + said[1:]
 
 
-def _parts(explanation: Explanation, reason: Reason) -> tuple[tuple[str, str, str, str, float], ...]:
+def _parts(explanation: Explanation, reason: RowExplanation) -> tuple[tuple[str, str, str, str, float], ...]:
     shown = [part for place, part in enumerate(reason.parts[:_PARTS]) if not place or part.share >= 0.01]
     return tuple(
         (where(explanation, part), *pair(part.seen, part.expected), percent(part.share), part.share) for part in shown
@@ -160,10 +162,10 @@ def _picture(explanation: Explanation, place: int) -> str:
 # ---- charts --------------------------------------------------------------------------------------------------------
 
 
-def histogram(calibration: Doubles, strangeness: Doubles, threshold: float) -> str:
+def histogram(calibration: Doubles, anomaly_scores: Doubles, threshold: float) -> str:
     """Return how strange the rows are beside those that were held out, as shares on a log scale, with the threshold."""
     figure, axes = plots.chart(width=7.6, height=3.2)
-    both = np.concatenate([calibration, strangeness])
+    both = np.concatenate([calibration, anomaly_scores])
     both = both[np.isfinite(both)]
     # A few rows may be so far out that all others would share one bar.
     low, high = float(both.min()), float(min(both.max(), 3.0 * np.quantile(both, 0.99) - 2.0 * np.median(both)))
@@ -171,7 +173,7 @@ def histogram(calibration: Doubles, strangeness: Doubles, threshold: float) -> s
     edges = np.linspace(low, high, 61)
     for name, values, colour in (
         (f"{len(calibration):,} normal rows, held out", calibration, plots.BLUE),
-        (f"{len(strangeness):,} rows of this page", strangeness, plots.ORANGE),
+        (f"{len(anomaly_scores):,} rows of this page", anomaly_scores, plots.ORANGE),
     ):
         kept = np.clip(values, low, high)
         axes.hist(
@@ -183,10 +185,10 @@ def histogram(calibration: Doubles, strangeness: Doubles, threshold: float) -> s
             label=name,
         )
     plots.logarithmic(axes, "y")
-    axes.set_ylim(bottom=60.0 / max(len(calibration), len(strangeness)))
+    axes.set_ylim(bottom=60.0 / max(len(calibration), len(anomaly_scores)))
     if math.isfinite(threshold):
         axes.axvline(threshold, color=plots.INK, linewidth=1.6, linestyle="--", label="threshold")
-    axes.set_xlabel("strangeness" + (" (the last bar holds all beyond)" if high < both.max() else ""))
+    axes.set_xlabel("anomaly_score" + (" (the last bar holds all beyond)" if high < both.max() else ""))
     axes.set_ylabel("% of the rows")
     plots.legend_above(axes)
     return plots.as_svg(figure)
@@ -225,9 +227,9 @@ def anomalies(labels: Any, normal: str | None) -> Bits:
     return found
 
 
-def judged(found: Found, truth: Bits) -> dict[str, Any]:
+def judged(found: DetectionResult, truth: Bits) -> dict[str, Any]:
     """Return how good the alarms are."""
-    strangeness, raised = found.strangeness, found.alarms
+    anomaly_scores, raised = found.anomaly_scores, found.alarms
     normal = int((~truth).sum())
     false = int(raised[~truth].sum())
     caught = int(raised[truth].sum())
@@ -242,20 +244,20 @@ def judged(found: Found, truth: Bits) -> dict[str, Any]:
         ("Precision", percent(caught / found.count) if found.count else "–", "alarms that are anomalies"),
         (
             "AUROC",
-            f"{auroc(truth, strangeness):.4f}",
-            "how often an anomaly is stranger than a normal row",
+            f"{auroc(truth, anomaly_scores):.4f}",
+            "how often an anomaly is more anomalous than a normal row",
         ),
-        ("Average precision", f"{average_precision(truth, strangeness):.4f}", f"{truth.mean():.3g} by chance"),
+        ("Average precision", f"{average_precision(truth, anomaly_scores):.4f}", f"{truth.mean():.3g} by chance"),
         (
             f"Precision of the {int(truth.sum()):,} strangest",
-            percent(precision_at_k(truth, strangeness)),
+            percent(precision_at_k(truth, anomaly_scores)),
             "as many as there are anomalies",
         ),
     ]
-    order = np.argsort(-strangeness, kind="stable")
+    order = np.argsort(-anomaly_scores, kind="stable")
     hits = np.cumsum(truth[order])
     # Rows that tie are above a threshold together.
-    last = np.flatnonzero(np.append(np.diff(strangeness[order]) != 0, True))
+    last = np.flatnonzero(np.append(np.diff(anomaly_scores[order]) != 0, True))
     last = last[np.unique(np.linspace(0, len(last) - 1, 600).astype(int))]
     recall = hits[last] / hits[-1]
     alarm_rate = (last + 1 - hits[last]) / normal
@@ -279,7 +281,7 @@ def judged(found: Found, truth: Bits) -> dict[str, Any]:
     return {"lines": lines, "roc": roc, "precision": recalled, "kinds": _by_label(found, truth)}
 
 
-def _kept(found: Found, false: int, normal: int) -> str:
+def _kept(found: DetectionResult, false: int, normal: int) -> str:
     """Return whether the promise was kept."""
     threshold = found.detector.threshold_
     if found.fdr is not None or threshold.kind not in ("conformal", "pot", "quantile"):
@@ -293,7 +295,7 @@ def _kept(found: Found, false: int, normal: int) -> str:
     return f"{said}: at {percent(threshold.level)} {between}, if rows are independent"
 
 
-def _by_label(found: Found, truth: Bits) -> list[tuple[str, str, str]]:
+def _by_label(found: DetectionResult, truth: Bits) -> list[tuple[str, str, str]]:
     """Return each label of anomalies, how many rows have it, and how many of these were caught."""
     texts = np.array([str(label) for label in np.asarray(found.labels).tolist()])
     names, counts = np.unique(texts[truth], return_counts=True)

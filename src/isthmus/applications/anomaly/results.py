@@ -1,4 +1,4 @@
-"""What a detector finds among rows: strangeness, alarms and their reasons, as a table, as JSON and in sentences."""
+"""What a detector finds among rows: anomaly score, alarms and their reasons, as a table, as JSON and in sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from isthmus.applications.anomaly.detector import AnomalyDetector
-from isthmus.applications.anomaly.explanation import Explanation, Reason
+from isthmus.applications.anomaly.explanation import Explanation, RowExplanation
 from isthmus.applications.anomaly.messages import percent, value
 from isthmus.applications.anomaly.thresholds import Bits, Doubles, false_discoveries, p_values
 from isthmus.data.files.writers import Writer
@@ -28,7 +28,7 @@ _LISTED = 1_000
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectionResult:
     """Rows and what a detector makes of them.
 
     Attributes:
@@ -36,7 +36,7 @@ class Found:
         source: the rows.
         condition: what a conditional detector was told of them.
         fdr: the share of false alarms among all; None for the detector's threshold.
-        most: alarms that get reasons, the strangest first.
+        most: alarms that get reasons, the most anomalous first.
         labels: what is known of the rows, one for each; None for nothing.
     """
 
@@ -48,7 +48,7 @@ class Found:
     labels: Any = None
 
     @cached_property
-    def strangeness(self) -> Doubles:
+    def anomaly_scores(self) -> Doubles:
         """Of each row, `(rows,)`."""
         found: Doubles = -self.detector.score_samples(self.source, condition=self.condition)
         return found
@@ -56,14 +56,14 @@ class Found:
     @cached_property
     def p_values(self) -> Doubles:
         """Of each row, `(rows,)`."""
-        return p_values(self.detector.calibration_, self.strangeness)
+        return p_values(self.detector.calibration_, self.anomaly_scores)
 
     @cached_property
     def alarms(self) -> Bits:
         """Which rows are alarms, `(rows,)`."""
         if self.fdr is not None:
             return false_discoveries(self.p_values, self.fdr)
-        return self.strangeness > self.detector.threshold_.value
+        return self.anomaly_scores > self.detector.threshold_.value
 
     @property
     def count(self) -> int:
@@ -72,9 +72,9 @@ class Found:
 
     @cached_property
     def strangest(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The numbers of the alarms that get reasons, the strangest first."""
+        """The numbers of the alarms that get reasons, the most anomalous first."""
         rows = np.flatnonzero(self.alarms)
-        return rows[np.argsort(-self.strangeness[rows], kind="stable")][: self.most]
+        return rows[np.argsort(-self.anomaly_scores[rows], kind="stable")][: self.most]
 
     @cached_property
     def explanation(self) -> Explanation | None:
@@ -84,8 +84,8 @@ class Found:
         found = self.detector.explain(self.source, rows=self.strangest.tolist(), condition=self.condition)
         return dataclasses.replace(found, alarms=np.ones(len(found), bool))
 
-    def reasons(self, most: int) -> Iterator[Reason]:
-        """Yield the reasons of the strangest alarms, the strangest first."""
+    def reasons(self, most: int) -> Iterator[RowExplanation]:
+        """Yield the reasons of the most anomalous alarms, the most anomalous first."""
         if self.explanation is not None:
             for row in self.strangest[:most]:
                 yield self.explanation[int(np.searchsorted(self.explanation.rows, row))]
@@ -96,7 +96,7 @@ class Found:
         """Return what the alarms promise, in a sentence."""
         if self.fdr is None:
             return self.detector.threshold_.describe()
-        if not self.count and self.fdr / len(self.strangeness) < 1 / (1 + len(self.detector.calibration_)):
+        if not self.count and self.fdr / len(self.anomaly_scores) < 1 / (1 + len(self.detector.calibration_)):
             least = 1 / (1 + len(self.detector.calibration_))
             return (
                 f"with {len(self.detector.calibration_):,} rows held out no p-value is below {least:.2g}, which is too "
@@ -107,14 +107,14 @@ class Found:
 
     def summary(self) -> str:
         """Return how many alarms there are, and what they promise."""
-        rows = len(self.strangeness)
+        rows = len(self.anomaly_scores)
         alarms = f"{self.count:,} alarm{'' if self.count == 1 else 's'} among {rows:,} rows"
         return f"{alarms} ({percent(self.count / rows)}); {self.promise()}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain values, with the reasons of 1,000 alarms at most, the strangest first."""
+        """Return all of it as plain values, with the reasons of 1,000 alarms at most, the most anomalous first."""
         return {
-            "rows": len(self.strangeness),
+            "rows": len(self.anomaly_scores),
             "alarms": self.count,
             "threshold": plain_threshold(self.detector),
             "fdr": self.fdr,
@@ -126,14 +126,14 @@ class Found:
 
     def write(self, path: Path, *, only_alarms: bool) -> int:
         """Write a line for each row, or for each alarm; return how many."""
-        rows = np.flatnonzero(self.alarms) if only_alarms else np.arange(len(self.strangeness))
+        rows = np.flatnonzero(self.alarms) if only_alarms else np.arange(len(self.anomaly_scores))
         with Writer(path, len(rows), overwrite=True) as writer:  # who calls has asked
             for start in range(0, max(len(rows), 1), _LINES):
                 writer.write(self._lines(rows[start : start + _LINES]))
         return len(rows)
 
     def _lines(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Table:
-        reasons: list[Reason | None] = [None] * len(rows)
+        reasons: list[RowExplanation | None] = [None] * len(rows)
         if self.explanation is not None:
             known = self.explanation.rows
             places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
@@ -143,11 +143,11 @@ class Found:
             ]
         columns: dict[str, Any] = {
             "row": pa.array(rows),
-            "strangeness": pa.array(self.strangeness[rows]),
+            "anomaly_score": pa.array(self.anomaly_scores[rows]),
             "p_value": pa.array(self.p_values[rows]),
             "alarm": pa.array(self.alarms[rows]),
         }
-        if self.detector.members_[0].schema_.kind in ("table", "vector"):
+        if self.detector.estimators_[0].schema_.kind in ("table", "vector"):
             for place in range(_NAMED):
                 cells = [_cell(reason, place) for reason in reasons]
                 for number, (name, kind) in enumerate(_CELLS.items()):
@@ -165,13 +165,13 @@ def plain_threshold(detector: AnomalyDetector) -> dict[str, Any]:
 def facts(detector: AnomalyDetector) -> dict[str, Any]:
     """Return what a detector is as plain JSON values."""
     return {
-        "rows": detector.members_[0].schema_.describe(),
-        "members": len(detector.members_),
+        "rows": detector.estimators_[0].schema_.describe(),
+        "n_estimators": len(detector.estimators_),
         "scores": list(kinds_in(detector)),
-        "training_rows": int(detector.members_[0].metrics_["training_rows"]),
+        "training_rows": int(detector.estimators_[0].metrics_["training_rows"]),
         "threshold": plain_threshold(detector),
         "promise": detector.threshold_.describe(),
-        "seconds": float(detector.members_[0].metrics_["seconds"]),
+        "seconds": float(detector.estimators_[0].metrics_["seconds"]),
     }
 
 
@@ -179,7 +179,7 @@ def lines(detector: AnomalyDetector) -> list[str]:
     """Return what a detector is, line by line."""
     told = facts(detector)
     held = detector.threshold_.rows
-    several = f"{told['members']} autoencoders" if told["members"] > 1 else "one autoencoder"
+    several = f"{told['n_estimators']} autoencoders" if told["n_estimators"] > 1 else "one autoencoder"
     return [
         f"{told['rows']}: {told['training_rows']:,} to learn from, {held:,} held out for the threshold",
         f"{several}, scored by {' and '.join(told['scores'])}, {told['seconds']:.1f} s",
@@ -195,14 +195,14 @@ def kinds_in(detector: AnomalyDetector) -> tuple[str, ...]:
 _CELLS = {"column": pa.string(), "seen": pa.string(), "expected": pa.string(), "share": pa.float64()}
 
 
-def _cell(reason: Reason | None, place: int) -> tuple[str, str, str, float] | None:
+def _cell(reason: RowExplanation | None, place: int) -> tuple[str, str, str, float] | None:
     if reason is None or place >= len(reason.parts):
         return None
     part = reason.parts[place]
     return str(part.place), value(part.seen, 6), value(part.expected, 6), round(part.share, 4)
 
 
-def plain(reason: Reason, most: int | None = None) -> dict[str, Any]:
+def plain(reason: RowExplanation, most: int | None = None) -> dict[str, Any]:
     """Return a reason as plain JSON values, with its largest parts."""
     parts = [
         {
@@ -213,7 +213,7 @@ def plain(reason: Reason, most: int | None = None) -> dict[str, Any]:
         }
         for part in reason.parts[: _NAMED if most is None else most]
     ]
-    head = {"row": reason.row, "strangeness": reason.strangeness, "p_value": reason.p_value, "alarm": reason.alarm}
+    head = {"row": reason.row, "anomaly_score": reason.anomaly_score, "p_value": reason.p_value, "alarm": reason.alarm}
     return {**head, "sentence": reason.sentence, "parts": parts}
 
 

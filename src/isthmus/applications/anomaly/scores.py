@@ -1,7 +1,7 @@
-"""Kinds of score: how strange rows are to one autoencoder, higher is stranger.
+"""Kinds of score: how strange rows are to one autoencoder, higher is more anomalous.
 
 A kind is fitted on training rows and then depends on each row alone: what is random is drawn by the row's own bits or
-is the same for all rows, products have fixed shapes, sums one order. So a row has the same strangeness to the bit
+is the same for all rows, products have fixed shapes, sums one order. So a row has the same anomaly score to the bit
 alone, in any batch, and after saving and loading.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from isthmus.applications.anomaly.knn import Bank
+from isthmus.applications.anomaly.knn import NearestCodes
 from isthmus.data.batches import take
 from isthmus.data.images.axes import channel_axis
 from isthmus.errors import ArtifactError, RecipeError, explain, unknown_name
@@ -318,8 +318,8 @@ class Neighbours(Score):
         return found
 
     @cached_property
-    def _index(self) -> Bank:
-        return Bank(self.bank)
+    def _index(self) -> NearestCodes:
+        return NearestCodes(self.bank)
 
     def state(self) -> State:
         return {"bank": self.bank}
@@ -390,19 +390,19 @@ _NUMBERS = ("reconstruction", "noisy", "neighbours")
 _DEFAULTS = {"table": _NUMBERS, "vector": _NUMBERS, "image": ("structure", "neighbours")}
 
 
-def default_kinds(rows: str) -> tuple[str, ...]:
+def default_score_types(rows: str) -> tuple[str, ...]:
     """Return the kinds of score that measured best for a kind of row, such as "table"."""
     return _DEFAULTS.get(rows, ("reconstruction", "neighbours"))
 
 
-def kinds_of(names: Any, rows: str = "vector") -> tuple[str, ...]:
+def score_types(names: Any, rows: str = "vector") -> tuple[str, ...]:
     """Return names of kinds of score, checked; "auto" stands for those of a kind of row.
 
     Raises:
         RecipeError: for none, a name that is unknown and one that is there twice.
     """
     if isinstance(names, str) and names == "auto":
-        return default_kinds(rows)
+        return default_score_types(rows)
     found = (names,) if isinstance(names, str) else tuple(names)
     for name in found:
         if name not in SCORES:

@@ -1,6 +1,6 @@
-"""From the strangeness of calibration rows to p-values, thresholds and alarms.
+"""From the anomaly score of calibration rows to p-values, thresholds and alarms.
 
-Strangeness is higher for stranger rows. A row is an alarm if it is **above** the threshold.
+The anomaly score is higher for more anomalous rows. A row is an alarm if it is **above** the threshold.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEAST = 1e-9
 
 @dataclass(frozen=True)
 class Threshold:
-    """A bound on strangeness, above which a row is an alarm.
+    """A bound on anomaly score, above which a row is an alarm.
 
     Attributes:
         kind: "conformal", "quantile", "contamination" or "pot".
@@ -83,15 +83,13 @@ class Threshold:
             "pot": f"of new normal rows about {level} lie above it, by a generalised Pareto tail of {rows}",
         }[self.kind]
         if self.trimmed:
-            said += (
-                f"; if {100 * self.trimmed:.3g} % of them were anomalies: the strangest were left out, and of fewer "
-            )
-            said += "anomalies normal rows were among these, which makes more alarms"
+            said += f"; if {100 * self.trimmed:.3g} % of them were anomalies: the most anomalous were left out, and of "
+            said += "fewer anomalies normal rows were among these, which makes more alarms"
         return said
 
 
 def find_threshold(calibration: Doubles, kind: str = "conformal", level: float = 0.01) -> Threshold:
-    """Return a threshold from the strangeness of calibration rows.
+    """Return a threshold from the anomaly score of calibration rows.
 
     * `conformal`: the k-th largest value, ``k = floor(level * (n + 1))``. If calibration and new normal rows are
       exchangeable, a new normal row is above it with a probability of at most `level`, and of no less than ``level -
@@ -103,7 +101,7 @@ def find_threshold(calibration: Doubles, kind: str = "conformal", level: float =
       calibration rows.
 
     Args:
-        calibration: strangeness `(n,)` of rows that nothing was fitted on.
+        calibration: anomaly score `(n,)` of rows that nothing was fitted on.
         kind: one of the four.
         level: between 0 and 1.
 
@@ -136,14 +134,14 @@ def rank_of(level: float, rows: int) -> int:
     return min(rows, math.floor(round(level * (rows + 1), 9)))
 
 
-def p_values(calibration: Doubles, strangeness: Doubles) -> Doubles:
+def p_values(calibration: Doubles, anomaly_scores: Doubles) -> Doubles:
     """Return conformal p-values `(rows,)`: ``(1 + #{calibration >= s}) / (1 + n)``.
 
     For a new row that is exchangeable with the calibration rows, p <= a has a probability of at most a, for every a.
 
     Args:
-        calibration: strangeness `(n,)` of rows that nothing was fitted on.
-        strangeness: of new rows, `(rows,)`.
+        calibration: anomaly score `(n,)` of rows that nothing was fitted on.
+        anomaly score: of new rows, `(rows,)`.
 
     Example:
         >>> import numpy as np
@@ -153,7 +151,7 @@ def p_values(calibration: Doubles, strangeness: Doubles) -> Doubles:
     Paper: Bates et al., Testing for Outliers with Conformal p-values, 2023, https://arxiv.org/abs/2104.08279.
     """
     ordered = _checked(calibration)
-    above = len(ordered) - np.searchsorted(ordered, strangeness, side="left")
+    above = len(ordered) - np.searchsorted(ordered, anomaly_scores, side="left")
     return np.asarray((1.0 + above) / (1.0 + len(ordered)), np.float64)
 
 
@@ -172,7 +170,7 @@ def false_discoveries(p: Doubles, level: float) -> Bits:
         >>> false_discoveries(np.array([0.01, 0.2, 0.02, 0.9]), 0.05).tolist()
         [True, False, True, False]
 
-    Papers: Benjamini and Hochberg, Controlling the False Discovery Rate, 1995; Bates et al., 2023.
+    Papers: Benjamini and Hochberg, Controlling the False Discovery KL, 1995; Bates et al., 2023.
     """
     check_level("fdr", level)
     if not len(p):
@@ -208,7 +206,7 @@ def _checked(calibration: Doubles) -> Doubles:
     if not len(calibration):
         raise DataError(explain("calibration rows", "none", "a calibration_fraction above 0, or more rows"))
     if np.isnan(calibration).any():
-        raise DataError(explain("a strangeness for each calibration row", "NaN", "rows without overflow"))
+        raise DataError(explain("a anomaly score for each calibration row", "NaN", "rows without overflow"))
     return np.sort(np.asarray(calibration, np.float64))
 
 
@@ -226,13 +224,13 @@ def _tail_value(ordered: Doubles, level: float) -> float:
 
 
 def stored_calibration(values: np.ndarray[Any, Any]) -> Doubles:
-    """Return stored calibration rows' strangeness, checked and in order.
+    """Return stored calibration rows' anomaly score, checked and in order.
 
     Raises:
         ArtifactError: for none, and for another shape.
     """
     if values.ndim != 1 or not len(values):
-        raise ArtifactError(explain("the strangeness of calibration rows", f"shape {values.shape}", "another folder"))
+        raise ArtifactError(explain("the anomaly score of calibration rows", f"shape {values.shape}", "another folder"))
     return np.sort(values.astype(np.float64))
 
 

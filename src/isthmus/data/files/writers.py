@@ -151,9 +151,9 @@ def check_suffix(path: Path) -> None:
 
 def texts_of(schema: Schema) -> Texts | None:
     """Return what turns rows of tokens into lines of text; None for rows of another kind."""
-    if schema.kind != "tokens" or not schema.reading:
+    if schema.kind != "tokens" or not schema.metadata:
         return None
-    return Vocabulary.from_dict(schema.reading.get("vocabulary")).decode
+    return Vocabulary.from_dict(schema.metadata.get("vocabulary")).decode
 
 
 def as_table(values: Array, names: Sequence[str] | None) -> pa.Table:

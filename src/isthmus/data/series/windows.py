@@ -150,8 +150,15 @@ class SeriesWindows(Source):
         """Return a digest of all values, and of how they are cut."""
         if self._fingerprint is None:
             digest = hashlib.blake2b(np.ascontiguousarray(self._flat).data, digest_size=16)
-            told = (self.names, self.channels, self._sizes.tolist(), self.length, self.stride, str(self._flat.dtype))
-            digest.update(repr(told).encode())
+            conditions = (
+                self.names,
+                self.channels,
+                self._sizes.tolist(),
+                self.length,
+                self.stride,
+                str(self._flat.dtype),
+            )
+            digest.update(repr(conditions).encode())
             self._fingerprint = f"series windows {digest.hexdigest()}"
         return self._fingerprint
 

@@ -67,7 +67,8 @@ class Vocabulary:
         >>> vocabulary.decode(vocabulary.encode(["CCO", "CCl", "CBr"]))
         ['CCO', 'CCl', 'C�']
 
-    Paper: Schwaller et al., Found in Translation, Chemical Science 2018, https://arxiv.org/abs/1711.04810 (for SMILES).
+    Paper: Schwaller et al., DetectionResult in Translation, Chemical Science 2018, https://arxiv.org/abs/1711.04810
+    (for SMILES).
     """
 
     level: str

@@ -34,7 +34,7 @@ def model() -> Autoencoder:
 
 
 def view_of(model: Autoencoder, rows: Any) -> View:
-    return View(model.inference(), model.reading(rows).whole(np.arange(len(rows))))
+    return View(model.inference(), model.encoded_rows(rows).whole(np.arange(len(rows))))
 
 
 def test_structure_is_one_minus_ssim(model: Autoencoder) -> None:
@@ -122,7 +122,7 @@ def test_regions_hold_every_pixel_above_the_threshold(seed: int, threshold: floa
 
 def test_what_has_no_map() -> None:
     table = Autoencoder(RECIPE.replace({"training.epochs": 1})).fit(np.random.default_rng(0).random((50, 4)))
-    batch = table.reading(np.zeros((2, 4))).whole(np.arange(2))
+    batch = table.encoded_rows(np.zeros((2, 4))).whole(np.arange(2))
     with pytest.raises(RecipeError, match="only images have a structure"):
         heat_maps([table.inference()], batch)
     with pytest.raises(RecipeError, match="squarde"):
@@ -144,7 +144,7 @@ def test_a_detector_of_images_scores_their_structure(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.score_samples(rows), scores)
     np.testing.assert_array_equal(loaded.pixel_scores(rows), pixels)
     assert pixels.shape == rows.shape
-    batch = detector.reading(rows).whole(np.arange(3))
+    batch = detector.encoded_rows(rows).whole(np.arange(3))
     np.testing.assert_array_equal(pixels[:3], heat_maps(detector.ensemble_.members, batch))
 
 

@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 import isthmus
 from isthmus import SeriesDetector, presets
 from isthmus.applications.anomaly.series.data import divided
-from isthmus.applications.anomaly.series.intervals import as_table, ranges_of
+from isthmus.applications.anomaly.series.intervals import as_table, intervals_of
 from isthmus.applications.anomaly.series.window_scores import WindowScore, channel_errors, growing
 from isthmus.applications.anomaly.thresholds import p_values
 from isthmus.data.series.series import Series
@@ -80,17 +80,17 @@ def test_each_step_has_one_score_and_the_broken_ones_are_alarms(
 
 def test_the_score_is_the_formula(fitted: SeriesDetector, later: np.ndarray) -> None:
     """Window by window and channel by channel, then the mean over the windows that hold a step."""
-    model = fitted.members_[0]
+    model = fitted.estimators_[0]
     windows = np.stack([later[first : first + LENGTH] for first in range(200 - LENGTH + 1)])
     offset, scale = (model.encoding_.state()[name] for name in ("offset", "scale"))
     errors = np.square((windows - model.reconstruct(windows)) / scale).mean(1)
     training = waves(2500)[:2000]
     learned = np.stack([training[first : first + LENGTH] for first in range(2000 - LENGTH + 1)])
     usual = np.median(np.square((learned - model.reconstruct(learned)) / scale).mean(1), 0)
-    strangeness = ((errors / usual) ** 0.25).mean(1)
-    by_step = [strangeness[max(0, t - LENGTH + 1) : t + 1].mean() for t in range(200)]
+    anomaly_scores = ((errors / usual) ** 0.25).mean(1)
+    by_step = [anomaly_scores[max(0, t - LENGTH + 1) : t + 1].mean() for t in range(200)]
     np.testing.assert_allclose(-fitted.score_samples(later), by_step, rtol=1e-4)
-    np.testing.assert_allclose(-fitted.score_samples(later, causal=True)[LENGTH - 1 :], strangeness, rtol=1e-4)
+    np.testing.assert_allclose(-fitted.score_samples(later, causal=True)[LENGTH - 1 :], anomaly_scores, rtol=1e-4)
     assert offset.shape == (LENGTH, 3)
 
 
@@ -117,13 +117,13 @@ def test_a_stream_of_single_steps_and_no_later_step_counts(fitted: SeriesDetecto
 
 
 def test_a_window_has_its_score_alone_and_in_any_batch(fitted: SeriesDetector, later: np.ndarray) -> None:
-    reading = fitted._stream
+    encoded = fitted._stream
     block = growing(later, 0, 200, LENGTH)
-    together = fitted.score_.strangeness(reading.batch(block))
+    together = fitted.score_.anomaly_scores(encoded.batch(block))
     assert np.isfinite(together).all()
     order = np.random.default_rng(0).permutation(200)
-    np.testing.assert_array_equal(fitted.score_.strangeness(reading.batch(block[order])), together[order])
-    alone = [fitted.score_.strangeness(reading.batch(block[row : row + 1]))[0] for row in (0, 50, 104)]
+    np.testing.assert_array_equal(fitted.score_.anomaly_scores(encoded.batch(block[order])), together[order])
+    alone = [fitted.score_.anomaly_scores(encoded.batch(block[row : row + 1]))[0] for row in (0, 50, 104)]
     np.testing.assert_array_equal(alone, together[[0, 50, 104]])
 
 
@@ -145,7 +145,7 @@ def test_saved_and_loaded_it_is_the_same(fitted: SeriesDetector, later: np.ndarr
 
 def test_a_folder_that_was_changed_is_refused(fitted: SeriesDetector, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
-    path = tmp_path / "model" / "detector.json"
+    path = tmp_path / "model" / "application.json"
     path.write_text(path.read_text().replace("0.01", "0.5"))
     with pytest.raises(ArtifactError, match="changed or damaged"):
         SeriesDetector.load(tmp_path / "model")
@@ -157,7 +157,7 @@ def test_a_folder_that_was_changed_is_refused(fitted: SeriesDetector, tmp_path: 
 
 
 def test_typical_errors_that_do_not_fit_the_members_are_refused(fitted: SeriesDetector) -> None:
-    members = [member.inference() for member in fitted.members_]
+    members = [member.inference() for member in fitted.estimators_]
     for wrong in (np.ones((1, 2)), np.ones((2, 3)), np.zeros((1, 3)), np.full((1, 3), np.nan)):
         with pytest.raises(ValueError, match="typical errors"):
             WindowScore.restore(members, {"typical": wrong})
@@ -204,7 +204,7 @@ def test_an_alarm_names_the_channel_the_step_and_what_was_expected(fitted: Serie
     for causal in (False, True):
         (alarm,) = [one for one in fitted.explain(later, causal=causal, gap=LENGTH) if one.first <= 105 <= one.last]
         assert alarm.p_value == pytest.approx(1 / (501 - (LENGTH - 1) * causal)) and alarm.times is None
-        assert alarm.strangeness == -np.nanmin(fitted.score_samples(later, causal=causal))
+        assert alarm.anomaly_scores == -np.nanmin(fitted.score_samples(later, causal=causal))
         first = alarm.causes[0]
         assert first.channel == "1" and 100 <= first.step < 110 and first.seen == 60.0
         assert abs(first.expected - 60.0) > 10 and first.share > 0.4
@@ -217,10 +217,10 @@ def test_an_alarm_names_the_channel_the_step_and_what_was_expected(fitted: Serie
 
 
 def test_ranges_of_alarms() -> None:
-    assert ranges_of(np.zeros(4, bool)) == []
-    assert ranges_of(np.array([1, 0, 0, 1, 1], bool)) == [(0, 0), (3, 4)]
-    assert ranges_of(np.array([1, 0, 0, 1, 1], bool), gap=1) == [(0, 0), (3, 4)]
-    assert ranges_of(np.array([1, 0, 0, 1, 1], bool), gap=2) == [(0, 4)]
+    assert intervals_of(np.zeros(4, bool)) == []
+    assert intervals_of(np.array([1, 0, 0, 1, 1], bool)) == [(0, 0), (3, 4)]
+    assert intervals_of(np.array([1, 0, 0, 1, 1], bool), gap=1) == [(0, 0), (3, 4)]
+    assert intervals_of(np.array([1, 0, 0, 1, 1], bool), gap=2) == [(0, 4)]
 
 
 def test_a_long_table_of_several_series_keeps_its_rows() -> None:
@@ -238,9 +238,9 @@ def test_a_long_table_of_several_series_keeps_its_rows() -> None:
     later[100:105] = [50.0, 0.0]
     told = pa.table({"name": ["c"] * 250, "day": np.arange(250) + 7, "x": later[:, 0], "y": later[:, 1]})
     detected = found.detect(told)
-    assert detected.column_names == ["name", "day", "strangeness", "p_value", "alarm"] and detected.num_rows == 250
+    assert detected.column_names == ["name", "day", "anomaly_score", "p_value", "alarm"] and detected.num_rows == 250
     assert all(detected["alarm"].to_pylist()[100:105])
-    alarm = max(found.explain(told), key=lambda one: one.strangeness)
+    alarm = max(found.explain(told), key=lambda one: one.anomaly_scores)
     assert alarm.series == "c" and alarm.times == (alarm.first + 7, alarm.last + 7) and "from" in alarm.describe()
 
 
@@ -277,7 +277,7 @@ def test_a_window_is_judged_by_the_channels_that_were_observed(fitted: SeriesDet
     batch = fitted._stream.batch(growing(later, 100, 105, LENGTH))
     errors = channel_errors(batch, fitted.score_.members[0].expected(batch))
     expected = ((errors / fitted.score_.typical[0]) ** 0.25)[:, [0, 2]].mean(1)
-    np.testing.assert_allclose(fitted.score_.strangeness(batch), expected)
+    np.testing.assert_allclose(fitted.score_.anomaly_scores(batch), expected)
     np.testing.assert_array_equal(np.isnan(fitted.score_.by_channel(batch)), [[False, True, False]] * 5)
 
 
@@ -311,12 +311,12 @@ def test_a_channel_that_never_moved_and_then_does_is_an_alarm() -> None:
 
 def test_members_are_averaged() -> None:
     steps = waves(600)
-    both = detector(members=2).fit(steps)
+    both = detector(n_estimators=2).fit(steps)
     singles = [WindowScore(both.score_.members[i : i + 1], both.score_.typical[i : i + 1]) for i in (0, 1)]
     batch = both._stream.batch(growing(steps, 100, 110, LENGTH))
-    expected = np.mean([one.strangeness(batch) for one in singles], 0)
-    np.testing.assert_allclose(both.score_.strangeness(batch), expected)
-    assert not np.allclose(*[one.strangeness(batch) for one in singles])
+    expected = np.mean([one.anomaly_scores(batch) for one in singles], 0)
+    np.testing.assert_allclose(both.score_.anomaly_scores(batch), expected)
+    assert not np.allclose(*[one.anomaly_scores(batch) for one in singles])
 
 
 def test_the_same_seed_is_the_same_detector() -> None:
@@ -328,8 +328,8 @@ def test_the_same_seed_is_the_same_detector() -> None:
 
 def test_the_default_recipe_fits() -> None:
     found = SeriesDetector("series:16", alpha=0.05, random_state=0).fit(waves(200, channels=1))
-    assert found.members_[0].recipe_.network.hidden_dims == (256, 128)
-    assert found.members_[0].recipe_.missing == "mask"
+    assert found.estimators_[0].recipe_.network.hidden_dims == (256, 128)
+    assert found.estimators_[0].recipe_.missing == "mask"
     assert np.isfinite(found.threshold_.value)
 
 
@@ -353,7 +353,7 @@ def test_too_few_calibration_steps_are_told_of() -> None:
         ({"rows": "series:1"}, "rows: expected rows that are windows"),
         ({"rows": "series"}, "rows: expected rows that are windows"),
         ({"alpha": 0.0}, "alpha"),
-        ({"members": 0}, "members"),
+        ({"n_estimators": 0}, "n_estimators"),
         ({"threshold": "pott"}, "threshold"),
         ({"calibration_fraction": 1.0}, "calibration_fraction"),
         ({"calibration": "half"}, "calibration"),

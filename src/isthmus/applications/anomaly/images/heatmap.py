@@ -50,11 +50,11 @@ class Region:
 
         Example:
             >>> Region(0.25, 2, 3, 6, 9, 20, 1.5).describe()
-            'rows 2 to 5, columns 3 to 8: 25 % of the strangeness on 20 pixels'
+            'rows 2 to 5, columns 3 to 8: 25 % of the anomaly score on 20 pixels'
         """
         where = f"rows {self.top} to {self.bottom - 1}, columns {self.left} to {self.right - 1}"
         pixels = "1 pixel" if self.pixels == 1 else f"{self.pixels:,} pixels"
-        return f"{where}: {self.share:.0%} of the strangeness on {pixels}".replace("%", " %")
+        return f"{where}: {self.share:.0%} of the anomaly score on {pixels}".replace("%", " %")
 
 
 def heat_maps(members: Sequence[Inference], batch: Batch, kind: str = "structure") -> Doubles:

@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
-class Patches:
+class Tiling:
     """Squares of images, side by side or overlapping.
 
     Starts are `stride` apart; the last patch of a line ends with the image, so that every pixel is in a patch.
@@ -29,7 +29,7 @@ class Patches:
 
     Example:
         >>> images = np.arange(2 * 5 * 7).reshape(2, 5, 7)
-        >>> patches = Patches(4, 2)
+        >>> patches = Tiling(4, 2)
         >>> patches.cut(images).shape, patches.starts(7)
         ((12, 4, 4), (0, 2, 3))
     """
@@ -105,7 +105,7 @@ class Patches:
             DataError: for other shapes.
 
         Example:
-            >>> Patches(2, 1).join([0.0, 3.0], 2, 3).tolist()
+            >>> Tiling(2, 1).join([0.0, 3.0], 2, 3).tolist()
             [[0.0, 1.5, 3.0], [0.0, 1.5, 3.0]]
         """
         values = np.asarray(values, np.float64)
@@ -126,7 +126,7 @@ class Patches:
 
         Args:
             image: `(H, W)` or `(C, H, W)`.
-            score: what gives one number, or a map, for each of some patches, higher is stranger: of an
+            score: what gives one number, or a map, for each of some patches, higher is more anomalous: of an
                 `AnomalyDetector` that was fitted on patches, ``lambda rows: -detector.score_samples(rows)`` or
                 ``detector.pixel_scores``.
 
@@ -136,7 +136,7 @@ class Patches:
         Example:
             >>> image = np.zeros((6, 9))
             >>> image[2, 8] = 1.0
-            >>> heat = Patches(3).heat_map(image, lambda rows: rows.max((1, 2)))
+            >>> heat = Tiling(3).heat_map(image, lambda rows: rows.max((1, 2)))
             >>> heat.shape, int(np.argwhere(heat == 1.0)[:, 1].min())
             ((6, 9), 8)
         """

@@ -56,7 +56,7 @@ def open_series(X: Any, spec: RowsSpec) -> SeriesWindows:
 def rewindowed(like: SeriesWindows, series: Sequence[Series], stride: int) -> SeriesWindows:
     """Return other windows of series that were opened: gaps between times are filled there."""
     windows = SeriesWindows(series, like.length, stride, ignore_times=True)
-    windows.like, windows.reading = like.like, like.reading
+    windows.like, windows.metadata = like.like, like.metadata
     return windows
 
 
@@ -84,7 +84,7 @@ def by_row(steps: Sequence[Doubles], windows: SeriesWindows) -> Doubles:
     """Return one number for each row that was given, in their order."""
     if all(one.origin is None for one in windows.series):
         return np.concatenate(steps)
-    column = to_long(steps, windows, "strangeness")["strangeness"]
+    column = to_long(steps, windows, "anomaly_score")["anomaly_score"]
     return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
 
 

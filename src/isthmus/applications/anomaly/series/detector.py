@@ -21,7 +21,7 @@ from isthmus.applications.anomaly.series.data import (
     rewindowed,
     stride_of,
 )
-from isthmus.applications.anomaly.series.intervals import Alarm, causes_at, ranges_of
+from isthmus.applications.anomaly.series.intervals import AnomalyInterval, causes_at, intervals_of
 from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
 from isthmus.applications.anomaly.thresholds import (
     KINDS,
@@ -33,13 +33,13 @@ from isthmus.applications.anomaly.thresholds import (
     stored_calibration,
     warn_of_few,
 )
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.series import Series
 from isthmus.data.series.windows import SeriesWindows, to_long
 from isthmus.data.spec import RowsSpec
 from isthmus.errors import DataError, RecipeError, check_choice, check_integer, explain
 from isthmus.estimator.autoencoder import Autoencoder, as_recipe
-from isthmus.estimator.joint import fit_together
+from isthmus.estimator.joint import fit_ensemble
 from isthmus.estimator.methods import seed_of
 from isthmus.recipe import Recipe
 from isthmus.seeds import derive
@@ -56,9 +56,9 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 class SeriesDetector(OutlierMixin, BaseEstimator):
     """Find steps of series that are unlike those of the training series, which should be normal.
 
-    Autoencoders learn windows. A window's strangeness is the mean over channels of ``(e / q)^(1/4)``, e being the
+    Autoencoders learn windows. A window's anomaly score is the mean over channels of ``(e / q)^(1/4)``, e being the
     channel's squared error and q the usual one on training windows
-    (`isthmus.applications.anomaly.series.window_scores`). A step's strangeness is the mean over all windows that hold
+    (`isthmus.applications.anomaly.series.window_scores`). A step's anomaly score is the mean over all windows that hold
     it, which look at what comes before and after it. With ``causal=True`` it is that of the one window that ends with
     the step: nothing later counts, and `update` gives the same number to the bit
     while a series comes in. Before a window is full there is none.
@@ -77,7 +77,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             training windows, is that of training; scores always come from a window at every step.
         recipe: of the autoencoder: a `Recipe`, a preset's name, the path of a JSON file; "auto" for a fully connected
             one with squared error on standardised channels.
-        members: autoencoders that differ by their seed, and whose scores are averaged.
+        n_estimators: autoencoders that differ by their seed, and whose scores are averaged.
         threshold: "conformal", "pot" (a generalised Pareto tail fitted to the calibration steps, for an alpha beyond
             their reach), "quantile" or "contamination"; see `isthmus.applications.anomaly.thresholds.find_threshold`.
         alpha: the rate of false alarms, per step.
@@ -87,9 +87,9 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         verbose: whether training shows its progress.
 
     Attributes:
-        members_: the fitted autoencoders.
+        estimators_: the fitted autoencoders.
         score_: the fitted `WindowScore`.
-        calibration_: strangeness of the calibration steps, in rising order, and `causal_calibration_`.
+        calibration_: anomaly score of the calibration steps, in rising order, and `causal_calibration_`.
         threshold_: the `Threshold` on it, and `causal_threshold_`.
         offset_: minus the threshold's value; a step is an alarm if ``score_samples(X) < offset_``.
 
@@ -107,21 +107,21 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         True
     """
 
-    members_: list[Autoencoder]
+    estimators_: list[Autoencoder]
     score_: WindowScore
     calibration_: Doubles
     causal_calibration_: Doubles
     threshold_: Threshold
     causal_threshold_: Threshold
     _recent: Doubles
-    _stream: Reading
+    _stream: EncodedRows
 
     def __init__(
         self,
         rows: str = "series:64",
         *,
         recipe: Recipe | str | Path = "auto",
-        members: int = 1,
+        n_estimators: int = 1,
         threshold: str = "conformal",
         alpha: float = 0.01,
         calibration: str = "end",
@@ -131,7 +131,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     ) -> None:
         self.rows = rows
         self.recipe = recipe
-        self.members = members
+        self.n_estimators = n_estimators
         self.threshold = threshold
         self.alpha = alpha
         self.calibration = calibration
@@ -158,7 +158,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         whole = open_series(X, spec)
         if self.calibration == "end":
             learned, held = divided(whole.series, whole.length, self.calibration_fraction)
-            self.members_, self.score_ = self._learned(whole, learned, spec)
+            self.estimators_, self.score_ = self._learned(whole, learned, spec)
             judged = [(self.score_, rewindowed(whole, held, 1))]
         else:
             first, second = divided(whole.series, whole.length, 0.5)
@@ -166,7 +166,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
                 (self._learned(whole, learned, spec)[1], rewindowed(whole, held, 1))
                 for learned, held in ((first, second), (second, first))
             ]
-            self.members_, self.score_ = self._learned(whole, whole.series, spec)
+            self.estimators_, self.score_ = self._learned(whole, whole.series, spec)
         self._describe()
         self._calibrate(judged)
         return self
@@ -179,8 +179,10 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         training = rewindowed(whole, series, spec.whole("stride") or stride_of(series, whole.length))
         recipe = default_recipe(training) if isinstance(self.recipe, str) and self.recipe == "auto" else None
         recipe = (recipe or as_recipe(self.recipe)).replace({"missing": "mask"})
-        recipes = [recipe.replace({"training.seed": derive(seed, "member", place)}) for place in range(self.members)]
-        members = fit_together(recipes, training, verbose=self.verbose)
+        recipes = [
+            recipe.replace({"training.seed": derive(seed, "member", place)}) for place in range(self.n_estimators)
+        ]
+        members = fit_ensemble(recipes, training, verbose=self.verbose)
         return members, WindowScore.fit([member.inference() for member in members], training)
 
     def _checked(self) -> RowsSpec:
@@ -188,7 +190,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         if spec.kind != "series" or len(spec.sizes) != 1 or spec.sizes[0] < 2:
             expected = "rows that are windows of two steps or more"
             raise RecipeError("rows: " + explain(expected, repr(self.rows), "series:64"))
-        check_integer("members", self.members, 1)
+        check_integer("n_estimators", self.n_estimators, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
         check_choice("calibration", self.calibration, ["end", "halves"])
@@ -197,11 +199,11 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
 
     def _describe(self) -> None:
         """Set what scikit-learn asks a fitted detector for, and begin a new stream."""
-        self.n_features_in_ = int(self.members_[0].schema_.shape[1])
+        self.n_features_in_ = int(self.estimators_[0].schema_.shape[1])
         self.restart()
 
     def _calibrate(self, judged: Sequence[tuple[WindowScore, SeriesWindows]]) -> None:
-        """Find the thresholds from the strangeness of steps to members that have not learned them."""
+        """Find the thresholds from the anomaly score of steps to members that have not learned them."""
         for causal in (False, True):
             found = np.concatenate([one for score, windows in judged for one in score.steps(windows, causal=causal)])
             calibration = np.sort(found[~np.isnan(found)])
@@ -217,12 +219,12 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
 
     @property
     def offset_(self) -> float:
-        """Minus the threshold on strangeness, which `decision_function` subtracts."""
+        """Minus the threshold on anomaly score, which `decision_function` subtracts."""
         self._check_fitted()
         return -self.threshold_.value
 
     def score_samples(self, X: Any, *, causal: bool = False) -> Doubles:
-        """Return how normal each step is, float64: minus its strangeness, at most 0; about -1 is typical.
+        """Return how normal each step is, float64: minus its anomaly score, at most 0; about -1 is typical.
 
         Args:
             X: series, as in `fit`.
@@ -257,7 +259,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         windows = self._opened(X)
         return self._p(by_row(self.score_.steps(windows, causal=causal), windows), causal)
 
-    def explain(self, X: Any, *, causal: bool = False, most: int = 3, gap: int = 0) -> list[Alarm]:
+    def explain(self, X: Any, *, causal: bool = False, most: int = 3, gap: int = 0) -> list[AnomalyInterval]:
         """Return the alarms as ranges of steps, in order, each with the channels that caused it.
 
         Args:
@@ -266,28 +268,29 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             most: channels that are named for each alarm.
             gap: so many quiet steps or fewer between alarms do not end a range.
 
-        `isthmus.applications.anomaly.series.intervals.as_table` makes a table of them, and `Alarm.describe` a sentence.
+        `isthmus.applications.anomaly.series.intervals.as_table` makes a table of them, and `AnomalyInterval.describe` a
+        sentence.
         """
         check_integer("most", most)
         check_integer("gap", gap, 0)
         windows = self._opened(X)
-        reading, value, found = self.score_.reading(windows), self._threshold(causal).value, []
-        for series, strangeness in zip(windows.series, self.score_.steps(windows, causal=causal), strict=True):
-            for first, last in ranges_of(strangeness > value, gap):
-                step = first + int(np.nanargmax(strangeness[first : last + 1]))
-                causes = causes_at(series, step, self.score_, reading, most, causal=causal)
+        encoded, value, found = self.score_.encoded_rows(windows), self._threshold(causal).value, []
+        for series, anomaly_scores in zip(windows.series, self.score_.steps(windows, causal=causal), strict=True):
+            for first, last in intervals_of(anomaly_scores > value, gap):
+                step = first + int(np.nanargmax(anomaly_scores[first : last + 1]))
+                causes = causes_at(series, step, self.score_, encoded, most, causal=causal)
                 times = None if series.times is None else (series.times[first], series.times[last])
-                highest = float(strangeness[step])
-                p = float(self._p(strangeness[step : step + 1], causal)[0])
-                found.append(Alarm(series.name, first, last, times, step, highest, p, causes))
+                highest = float(anomaly_scores[step])
+                p = float(self._p(anomaly_scores[step : step + 1], causal)[0])
+                found.append(AnomalyInterval(series.name, first, last, times, step, highest, p, causes))
         return found
 
     def detect(self, X: Any, *, causal: bool = False) -> pa.Table:
-        """Return a table of all steps: the columns of series and time, `strangeness`, `p_value` and `alarm`."""
+        """Return a table of all steps: the columns of series and time, `anomaly_scores`, `p_value` and `alarm`."""
         windows = self._opened(X)
         steps = self.score_.steps(windows, causal=causal)
-        table = to_long(steps, windows, "strangeness")
-        found = np.asarray(table["strangeness"].to_numpy(zero_copy_only=False), np.float64)
+        table = to_long(steps, windows, "anomaly_score")
+        found = np.asarray(table["anomaly_score"].to_numpy(zero_copy_only=False), np.float64)
         table = table.append_column("p_value", pa.array(self._p(found, causal), from_pandas=True))
         return table.append_column("alarm", pa.array(found > self._threshold(causal).value))
 
@@ -312,13 +315,13 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         if not len(given):
             return np.zeros(0)
         new = Series("stream", given).values.astype(np.float64)
-        length = int(self.members_[0].schema_.shape[0])
+        length = int(self.estimators_[0].schema_.shape[0])
         known = np.concatenate([self._recent, new])
         full = max(len(self._recent), length - 1)
         scores = [np.full(min(len(known), full) - len(self._recent), np.nan)]
         for first in range(full, len(known), _AT_A_TIME):
             block = growing(known, first, min(first + _AT_A_TIME, len(known)), length)
-            scores.append(-self.score_.strangeness(self._stream.batch(block)))
+            scores.append(-self.score_.anomaly_scores(self._stream.batch(block)))
         self._recent = known[max(0, len(known) - length + 1) :]
         return np.concatenate(scores)
 
@@ -327,7 +330,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         self._check_fitted()
         self._recent = np.zeros((0, self.n_features_in_))
         one = Series("stream", np.zeros((1, self.n_features_in_)))
-        self._stream = self.score_.reading(SeriesWindows([one], int(self.members_[0].schema_.shape[0])))
+        self._stream = self.score_.encoded_rows(SeriesWindows([one], int(self.estimators_[0].schema_.shape[0])))
         return self
 
     # ---- on disk -----------------------------------------------------------------------------------------------
@@ -343,10 +346,10 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         thresholds = {"threshold": self.threshold_, "causal_threshold": self.causal_threshold_}
         settings: dict[str, Any] = {"settings": told} | {name: one.to_dict() for name, one in thresholds.items()}
         arrays = self.score_.state() | {"calibration": self.calibration_, "causal": self.causal_calibration_}
-        sentences = (f"Rows: {self.members_[0].schema_.describe()}.", f"Threshold: {self.threshold_.describe()}.")
+        sentences = (f"Rows: {self.estimators_[0].schema_.describe()}.", f"Threshold: {self.threshold_.describe()}.")
         text = folder.card("An isthmus detector of anomalies in series", sentences, told)
         text = text.replace("alarms = detector.alarms(X)", "alarms = detector.explain(X)")
-        return folder.save(folder.Stored(KIND, settings, arrays, self.members_, text), path, overwrite=overwrite)
+        return folder.save(folder.Stored(KIND, settings, arrays, self.estimators_, text), path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -360,12 +363,12 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     @classmethod
     def _restored(cls, stored: folder.Stored) -> Self:
         told = {name: stored.settings["settings"][name] for name in _SETTINGS}
-        detector = cls(recipe=stored.members[0].recipe_, members=len(stored.members), **told)
-        length = stored.members[0].schema_.shape[0]
+        detector = cls(recipe=stored.estimators[0].recipe_, n_estimators=len(stored.estimators), **told)
+        length = stored.estimators[0].schema_.shape[0]
         if not isinstance(detector.rows, str) or detector._checked().sizes[0] != length:
             raise RecipeError("rows: " + explain(f"windows of {length} steps", repr(detector.rows), "another folder"))
-        detector.members_ = stored.members
-        detector.score_ = WindowScore.restore([member.inference() for member in stored.members], stored.arrays)
+        detector.estimators_ = stored.estimators
+        detector.score_ = WindowScore.restore([member.inference() for member in stored.estimators], stored.arrays)
         detector.calibration_, detector.causal_calibration_ = (
             stored_calibration(stored.arrays[name]) for name in ("calibration", "causal")
         )
@@ -383,7 +386,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         """Return series that are like the training series, with a window at every step."""
         self._check_fitted()
         source = open_series(X, RowsSpec.parse(self.rows))
-        known = (self.members_[0].schema_.reading or {}).get("channels")
+        known = (self.estimators_[0].schema_.metadata or {}).get("channels")
         if known is not None and list(known) != list(source.channels):
             got = f"{len(source.channels)}: {', '.join(source.channels[:10])}"
             raise DataError(explain(f"the training series' channels {', '.join(known[:10])}", got, "the same columns"))
@@ -393,13 +396,13 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         self._check_fitted()
         return self.causal_threshold_ if causal else self.threshold_
 
-    def _p(self, strangeness: Doubles, causal: bool) -> Doubles:
-        found = p_values(self.causal_calibration_ if causal else self.calibration_, strangeness)
-        found[np.isnan(strangeness)] = np.nan
+    def _p(self, anomaly_scores: Doubles, causal: bool) -> Doubles:
+        found = p_values(self.causal_calibration_ if causal else self.calibration_, anomaly_scores)
+        found[np.isnan(anomaly_scores)] = np.nan
         return found
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "members_"):
+        if not hasattr(self, "estimators_"):
             raise NotFittedError("this SeriesDetector is not fitted yet; try detector.fit(X), or isthmus.load(path)")
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.series import Series
 
 
 @dataclass(frozen=True)
-class Cause:
+class IntervalCause:
     """What one channel has to do with an alarm.
 
     Attributes:
         channel: its name.
-        share: of the strangeness at the alarm's strangest step, in [0, 1].
+        share: of the anomaly score at the alarm's strangest step, in [0, 1].
         step: where the channel is farthest from what was expected.
         seen: its value there, in the units of the data.
         expected: what the model expected there.
@@ -33,7 +33,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class AnomalyInterval:
     """A range of steps that are alarms.
 
     Attributes:
@@ -41,8 +41,8 @@ class Alarm:
         first: its first step, counted from 0.
         last: its last step.
         times: the times of both, if there are any.
-        step: the strangest step.
-        strangeness: of that step.
+        step: the most anomalous step.
+        anomaly score: of that step.
         p_value: its conformal p-value.
         causes: channels, the one with the largest share first.
     """
@@ -52,16 +52,16 @@ class Alarm:
     last: int
     times: tuple[Any, Any] | None
     step: int
-    strangeness: float
+    anomaly_scores: float
     p_value: float
-    causes: tuple[Cause, ...]
+    causes: tuple[IntervalCause, ...]
 
     def describe(self) -> str:
         """Return the alarm in a sentence.
 
         Example:
-            >>> cause = Cause("cpu", 0.7, 12, 0.9, 0.25)
-            >>> Alarm("web", 10, 14, None, 12, 1.5, 0.01, (cause,)).describe()
+            >>> cause = IntervalCause("cpu", 0.7, 12, 0.9, 0.25)
+            >>> AnomalyInterval("web", 10, 14, None, 12, 1.5, 0.01, (cause,)).describe()
             'web, steps 10 to 14 (p = 0.01): cpu (70 %) was 0.9 at step 12, where 0.25 was expected'
         """
         first, last = (self.first, self.last) if self.times is None else self.times
@@ -74,10 +74,10 @@ class Alarm:
         return f"{self.series}, {what} {first} to {last} (p = {self.p_value:.2g}): {why}"
 
 
-def ranges_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int]]:
+def intervals_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int]]:
     """Return the first and last step of each range of alarms; so many quiet steps or fewer do not end one.
 
-    >>> ranges_of(np.array([1, 1, 0, 1, 0, 0, 1]), gap=1)
+    >>> intervals_of(np.array([1, 1, 0, 1, 0, 0, 1]), gap=1)
     [(0, 3), (6, 6)]
     """
     places = np.flatnonzero(alarms)
@@ -89,8 +89,8 @@ def ranges_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int
 
 
 def causes_at(
-    series: Series, step: int, score: WindowScore, reading: Reading, most: int, *, causal: bool
-) -> tuple[Cause, ...]:
+    series: Series, step: int, score: WindowScore, encoded: EncodedRows, most: int, *, causal: bool
+) -> tuple[IntervalCause, ...]:
     """Return why a step is strange: the `most` channels that add most to it.
 
     Shares are of the average over the windows that hold the step (of the one that ends with it, where `causal`), and
@@ -104,16 +104,16 @@ def causes_at(
         most: how many channels are named.
         causal: whether steps after it are left aside.
     """
-    length, values = reading.schema.shape[0], series.values
+    length, values = encoded.schema.shape[0], series.values
     if causal or len(values) <= length:
         last = step if causal else len(values) - 1
         places, block = np.array([max(0, last + 1 - length)]), growing(values, last, last + 1, length)
     else:
         places = np.arange(max(0, step - length + 1), min(step, len(values) - length) + 1)
         block = np.stack([values[place : place + length] for place in places])
-    batch = reading.batch(block)
+    batch = encoded.batch(block)
     parts = np.nan_to_num(score.by_channel(batch)).mean(0)
-    expected = reading.encoding.inverse(score.expected(batch), "float64")
+    expected = encoded.encoding.inverse(score.expected(batch), "float64")
     errors = np.square(batch.wanted.cpu().numpy().astype(np.float64) - score.expected(batch))
     errors[np.isnan(block)] = np.nan
     total = float(parts.sum()) or 1.0
@@ -124,7 +124,9 @@ def causes_at(
         where, error, seen, wanted = _by_step(places, errors, block, expected, channel)
         place = int(np.nanargmax(error))
         share = float(parts[channel]) / total
-        cause = Cause(series.channels[channel], share, int(where[place]), float(seen[place]), float(wanted[place]))
+        cause = IntervalCause(
+            series.channels[channel], share, int(where[place]), float(seen[place]), float(wanted[place])
+        )
         found.append(cause)
     return tuple(found)
 
@@ -146,11 +148,11 @@ def _by_step(
     return where, means[0], means[1], means[2]
 
 
-def as_table(alarms: list[Alarm]) -> pa.Table:
+def as_table(alarms: list[AnomalyInterval]) -> pa.Table:
     """Return alarms as a table with a row for each alarm and channel.
 
     Example:
-        >>> alarm = Alarm("web", 10, 14, None, 12, 1.5, 0.01, (Cause("cpu", 0.7, 12, 0.9, 0.25),))
+        >>> alarm = AnomalyInterval("web", 10, 14, None, 12, 1.5, 0.01, (IntervalCause("cpu", 0.7, 12, 0.9, 0.25),))
         >>> as_table([alarm]).to_pylist()[0]["channel"]
         'cpu'
     """
@@ -159,7 +161,7 @@ def as_table(alarms: list[Alarm]) -> pa.Table:
             "series": alarm.series,
             "first": alarm.first if alarm.times is None else alarm.times[0],
             "last": alarm.last if alarm.times is None else alarm.times[1],
-            "strangeness": alarm.strangeness,
+            "anomaly_score": alarm.anomaly_scores,
             "p_value": alarm.p_value,
             "channel": cause.channel,
             "share": cause.share,

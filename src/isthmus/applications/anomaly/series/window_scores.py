@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.encoded import Reading
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.windows import SeriesWindows, StepAverage
 from isthmus.estimator.inference import Floats, Inference
 from isthmus.schema import Batch
@@ -22,7 +22,7 @@ _OF_MEAN, _OF_OTHERS, _LEAST = 0.1, 0.01, 1e-6
 
 @dataclass(frozen=True)
 class WindowScore:
-    """The strangeness of windows, of all steps together.
+    """The anomaly score of windows, of all steps together.
 
     ``s(w) = mean over members and observed channels c of (e_c(w) / q_c)^(1/4)``, where ``e_c(w)`` is the squared error
     of the channel in encoded units, averaged over its observed steps, and ``q_c`` the median of that over training
@@ -30,7 +30,7 @@ class WindowScore:
     out from drowning the others: between the error itself, which measured better on single channels, and its
     logarithm, which did on 38.
 
-    A window's strangeness depends on it alone, to the bit.
+    A window's anomaly score depends on it alone, to the bit.
 
     Attributes:
         members: trained autoencoders of one schema and encoding.
@@ -50,7 +50,7 @@ class WindowScore:
         return cls(tuple(members), np.stack([_typical(np.concatenate(errors)) for errors in found]))
 
     def by_channel(self, batch: Batch) -> Doubles:
-        """Return what each channel adds to the strangeness of windows, `(rows, channels)`: NaN where it is missing."""
+        """Return what each channel adds to the anomaly score of windows, `(rows, channels)`: NaN where missing."""
         total = np.zeros((batch.rows, self.typical.shape[1]))
         for member, typical in zip(self.members, self.typical, strict=True):
             total += np.sqrt(np.sqrt(channel_errors(batch, member.expected(batch)) / typical))
@@ -58,16 +58,16 @@ class WindowScore:
         total /= np.maximum(1, (~np.isnan(total)).sum(1))[:, None]
         return total
 
-    def strangeness(self, batch: Batch) -> Doubles:
-        """Return the strangeness of windows, `(rows,)`: about 1 is usual, NaN says that nothing was observed."""
+    def anomaly_scores(self, batch: Batch) -> Doubles:
+        """Return the anomaly score of windows, `(rows,)`: about 1 is usual, NaN says that nothing was observed."""
         return added(self.by_channel(batch))
 
     def steps(self, windows: SeriesWindows, *, causal: bool) -> list[Doubles]:
-        """Return the strangeness of the steps of each series, from a window at every step."""
-        found = np.concatenate([self.strangeness(batch) for batch in self.reading(windows).batches()])
+        """Return the anomaly score of the steps of each series, from a window at every step."""
+        found = np.concatenate([self.anomaly_scores(batch) for batch in self.encoded_rows(windows).batches()])
         return up_to(windows, found) if causal else around(windows, found)
 
-    def reading(self, windows: SeriesWindows) -> Reading:
+    def encoded_rows(self, windows: SeriesWindows) -> EncodedRows:
         """Return windows ready to be encoded as the members' training windows were."""
         return _reading(self.members[0], windows)
 
@@ -90,8 +90,8 @@ class WindowScore:
         return cls(tuple(members), typical)
 
 
-def _reading(member: Inference, windows: SeriesWindows) -> Reading:
-    return Reading(windows, member.schema, member.encoding, None, True)
+def _reading(member: Inference, windows: SeriesWindows) -> EncodedRows:
+    return EncodedRows(windows, member.schema, member.encoding, None, True)
 
 
 def channel_errors(batch: Batch, expected: Floats) -> Doubles:
@@ -117,20 +117,20 @@ def added(parts: Doubles) -> Doubles:
 
 
 def around(source: SeriesWindows, windows: Doubles) -> list[Doubles]:
-    """Return for each series the strangeness of its steps: the mean over the windows that hold a step."""
+    """Return for each series the anomaly score of its steps: the mean over the windows that hold a step."""
     average = StepAverage(source, "mean", mask=False)
     average.add(0, windows)
     return average.result()
 
 
 def up_to(source: SeriesWindows, windows: Doubles) -> list[Doubles]:
-    """Return for each series the strangeness of its steps as they come: that of the window that ends with a step.
+    """Return for each series the anomaly score of its steps as they come: that of the window that ends with a step.
 
     NaN before the first window is full: one that is mostly missing is strange for that alone.
 
     Args:
         source: windows at every step.
-        windows: their strangeness.
+        windows: their anomaly score.
     """
     found, first = [], 0
     for steps in source.lengths.tolist():
