@@ -163,8 +163,8 @@ def report(runs: dict[str, list[DetectionResult]], labelled: Sequence[Labelled],
     if labelled:
         parts += [
             "\nWith labels: gradient-boosted trees on the codes and the anomaly score of the same detector, never"
-            "\nfalling in the anomaly score. The level of false alarms is the one that finds families of attacks best which"
-            "\nthe trees have not seen: each family of KDDTrain+ is left out in turn; `benchmarks/README.md` says more."
+            "\nfalling in the anomaly score. The level of false alarms is the one that finds families of attacks best"
+            "\nwhich the trees have not seen: each family of KDDTrain+ is left out in turn (`benchmarks/README.md`)."
             "\nBalanced accuracy is half of the normal rows' share that pass, half of the families' that is found.\n",
             labelled_table(labelled),
         ]
