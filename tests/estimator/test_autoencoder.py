@@ -66,13 +66,13 @@ def test_parameters_reach_into_the_recipe() -> None:
     model = Autoencoder(small(presets.beta_vae(beta=4.0)))
     params = model.get_params()
     assert params["recipe__code__latent_dim"] == 3
-    assert params["recipe__objective__rate__weight__end"] == 4.0
+    assert params["recipe__objective__kl__weight__end"] == 4.0
     assert model.get_params(deep=False).keys() == {"recipe", "random_state", "verbose"}
     before = model.recipe
     model.set_params(recipe__code__latent_dim=2, recipe__training__epochs=1, random_state=5)
     assert (model.recipe.code.latent_dim, model.recipe.training.epochs, model.random_state) == (2, 1, 5)
     assert before.code.latent_dim == 3  # recipes are frozen
-    model.set_params(recipe__objective__rate__weight=1.5, recipe__corruption="mask")
+    model.set_params(recipe__objective__kl__weight=1.5, recipe__corruption="mask")
     assert model.recipe.objective.weights(0.0) == {"kl": 1.5} and model.recipe.corruption == Mask()
     assert model.set_params(**model.get_params()).get_params() == model.get_params()
     for name in ("nonsense", "recipe__code__nonsense", "recipe__nonsense"):
@@ -513,7 +513,7 @@ def test_schedules_and_terms_by_name_in_a_recipe_file(tmp_path: Path) -> None:
 def test_a_collapsed_code_is_told_with_a_remedy() -> None:
     noise = np.random.default_rng(0).normal(size=(300, 4))
     recipe = presets.beta_vae(latent_dim=2, beta=50.0, hidden_dims=(8,), epochs=5)
-    with pytest.warns(CollapseWarning, match=r"none of its 2 latents differs .*terms: rate.*try a smaller weight"):
+    with pytest.warns(CollapseWarning, match=r"none of its 2 latents differs .*terms: kl.*try a smaller weight"):
         Autoencoder(recipe).fit(noise)
 
 
