@@ -4,7 +4,9 @@ PYTHON ?= python3
 DATA ?= ../shared/data
 DEMO ?= isthmus-demo
 PIP_FLAGS ?= -qq
-PYTEST_FLAGS ?= -n auto
+# A worker gets neighbouring tests, which share their fixtures and fitted models.
+PYTEST_FLAGS ?= -n auto --dist worksteal
+SLOW ?= tests
 BENCHMARK_FLAGS ?=
 MINUTES ?= 30
 SEED ?= 0
@@ -19,7 +21,7 @@ INSTALL = $(call PIN,constraints.txt) $(VENV)/bin/python -m pip install $(PIP_FL
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz docs benchmark benchmark-anomaly format clean distclean
+.PHONY: help demo test test-all test-slow lint test-lowest fuzz docs benchmark benchmark-anomaly format clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -27,11 +29,19 @@ help: ## list the commands
 demo: $(DEMO)/report.html ## train on the bundled images and write a report (once; again when the sources change)
 	@echo "The report is $(DEMO)/report.html; to make it again: rm -r $(DEMO), then make demo"
 
-test: $(VENV)/.dev ## lint, check types, run the tests and the examples in the docstrings
+test: lint ## lint, check types, run the quick tests and the examples in the docstrings (4 minutes)
+	$(VENV)/bin/pytest $(PYTEST_FLAGS) -m "not slow" --doctest-modules tests src/isthmus
+
+test-all: lint ## the same with every test (15 minutes)
+	$(VENV)/bin/pytest $(PYTEST_FLAGS) --doctest-modules tests src/isthmus
+
+test-slow: $(VENV)/.dev ## run the slow tests only, of SLOW=tests/contracts or other files
+	$(VENV)/bin/pytest $(PYTEST_FLAGS) -m slow $(SLOW)
+
+lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest $(PYTEST_FLAGS) --doctest-modules tests src/isthmus
 
 fuzz: $(VENV)/.dev ## read random and damaged files of every kind for MINUTES=30; what fails is kept in fuzz-findings/
 	$(VENV)/bin/python -m tools.fuzz_readers --minutes $(MINUTES) --seed $(SEED)

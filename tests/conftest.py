@@ -20,6 +20,8 @@ import torch
 from isthmus.cli import app
 
 torch.set_num_threads(1)
+# It waits for the disk, against a loss of power, which no test has; thousands of tests save something.
+os.fsync = lambda file: None
 # The same examples at every run: a suite that fails now and then is read by nobody.
 hypothesis.settings.register_profile(
     "isthmus",

@@ -15,6 +15,8 @@ from isthmus.recipe import Recipe
 from tests.helpers import random_recipes, rows, shapes_of, small, support_of
 
 COUNT = 200
+# `make test` tries so many; `make test-all` tries all.
+QUICK = 20
 
 
 @functools.cache
@@ -29,7 +31,9 @@ def test_they_are_many_and_differ() -> None:
         assert len({getattr(recipe, axis).kind for recipe in recipes()}) > 2
 
 
-@pytest.mark.parametrize("number", range(COUNT))
+@pytest.mark.parametrize(
+    "number", [*range(QUICK), *(pytest.param(number, marks=pytest.mark.slow) for number in range(QUICK, COUNT))]
+)
 def test_a_random_legal_composition_works(number: int, tmp_path: Path) -> None:
     recipe = recipes()[number]
     x = rows(64, support=support_of(recipe), seed=number, shape=shapes_of(recipe)[0])

@@ -24,6 +24,7 @@ import torch
 from isthmus import Autoencoder, load
 from isthmus.codes import Draw
 from isthmus.errors import CollapseWarning
+from isthmus.networks import NETWORKS
 from isthmus.presets import PRESETS
 from isthmus.recipe import Recipe
 from isthmus.schema import Schema
@@ -62,6 +63,23 @@ CASES = _cases()
 each_case = pytest.mark.parametrize("case", CASES)
 
 
+def _quick() -> set[str]:
+    """Return the cases that every run fits: each preset, a setting of each kind of part, three random compositions."""
+    first = {case.rpartition("-")[0]: case for case in reversed(CASES) if not case.startswith(("preset", "random"))}
+    return {*first.values(), *(case for case in CASES if case.startswith("preset")), *(f"random-{i}" for i in range(3))}
+
+
+QUICK = _quick()
+
+
+def _slow_unless(quick: bool) -> Any:
+    return () if quick else pytest.mark.slow
+
+
+# Of tests that train: what `make test` leaves out, `make test-all` runs.
+each_fit = pytest.mark.parametrize("case", [pytest.param(case, marks=_slow_unless(case in QUICK)) for case in CASES])
+
+
 def _forms(case: str) -> list[tuple[tuple[int, ...], int]]:
     """Return shapes of a row that the recipe reads, and widths of a condition."""
     shapes = shapes_of(CASES[case])
@@ -69,7 +87,12 @@ def _forms(case: str) -> list[tuple[tuple[int, ...], int]]:
 
 
 each_form = pytest.mark.parametrize(
-    ("case", "shape", "condition"), [(case, *form) for case in CASES for form in _forms(case)]
+    ("case", "shape", "condition"),
+    [
+        pytest.param(case, *form, marks=_slow_unless(case in QUICK or number == 0))
+        for case in CASES
+        for number, form in enumerate(_forms(case))
+    ],
 )
 
 
@@ -183,7 +206,7 @@ def test_resolving_twice_changes_nothing(case: str) -> None:
     assert "auto" not in [v for k, v in resolved.paths().items() if k not in ("training.device", "training.threads")]
 
 
-@each_case
+@each_fit
 def test_what_a_model_says_has_the_shape_and_units_of_its_rows(case: str) -> None:
     x = data_for(case)
     model = fitted(case)
@@ -200,7 +223,7 @@ def test_what_a_model_says_has_the_shape_and_units_of_its_rows(case: str) -> Non
     assert (np.abs(said["rows"].mean(0) - x.mean(0)) < 2 * np.ptp(x, axis=0)).all()
 
 
-@each_case
+@each_fit
 def test_saved_and_loaded_says_the_same_bit_for_bit(case: str, tmp_path: Path) -> None:
     model, x = fitted(case), data_for(case)
     again = load(model.save(tmp_path / "model"))
@@ -214,14 +237,14 @@ def test_saved_and_loaded_says_the_same_bit_for_bit(case: str, tmp_path: Path) -
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "model" / file).read_bytes(), file
 
 
-@each_case
+@each_fit
 def test_pickled_and_copied_says_the_same_bit_for_bit(case: str) -> None:
     model, x = fitted(case), data_for(case)
     assert_same(outputs(model, x), outputs(copy.deepcopy(model), x))
     assert_same(outputs(model, x), outputs(pickle.loads(pickle.dumps(model)), x))
 
 
-@each_case
+@each_fit
 def test_a_row_says_the_same_alone_and_among_others(case: str) -> None:
     model = fitted(case)
     x = data_for(case, 270, seed=5)  # more than one block
@@ -241,7 +264,7 @@ def test_a_row_says_the_same_alone_and_among_others(case: str) -> None:
     assert_same(parts(model, np.arange(270)), whole)  # and again at the next call
 
 
-@each_case
+@each_fit
 def test_same_seed_same_model_and_generators_are_left_alone(
     case: str, generators_untouched: Generators, tmp_path: Path
 ) -> None:
@@ -268,7 +291,7 @@ def test_same_seed_same_model_and_generators_are_left_alone(
     assert x.tobytes() == before.tobytes(), "fit changed its input"
 
 
-@each_case
+@each_fit
 def test_loss_falls(case: str) -> None:
     recipe = CASES[case].replace(
         {"training.epochs": 40, "training.validation_fraction": 0.25, "training.learning_rate": 0.01}
@@ -286,7 +309,7 @@ def test_loss_falls(case: str) -> None:
     assert losses[history.best_epoch - 1] == min(losses)
 
 
-@each_case
+@each_fit
 def test_history_holds_every_term_raw_and_weighted(case: str) -> None:
     recipe = CASES[case]
     x = data_for(case)
@@ -343,4 +366,7 @@ def test_every_registered_name_is_in_a_case() -> None:
         kinds |= {getattr(recipe.corruption, "kind", None), getattr(recipe.objective.likelihood, "kind", None)}
     registered = {name for axis in PARTS for name in (part.kind for part in PARTS[axis])}
     assert registered <= kinds
-    assert {f"preset-{name}" for name in PRESETS} <= CASES.keys()
+    assert {f"preset-{name}" for name in PRESETS} <= QUICK <= CASES.keys()
+    assert {CASES[case].network.kind for case in QUICK} == set(NETWORKS)
+    for axis in PARTS:
+        assert {part.kind for part in PARTS[axis]} == {case.split("-")[1] for case in QUICK if case.startswith(axis)}

@@ -221,12 +221,20 @@ KINDS = {
 }
 
 
+# One recipe of each kind of code; the others' pages are slow.
+PAGES = ("categorical_vae", "conv_vae", "lstm_autoencoder", "top_k", "vq_vae")
+
+
 @pytest.mark.parametrize(
     ("preset", "kind"),
     [
         *(("vae", kind) for kind in KINDS),
         *(
-            (preset, "channels first" if "conv" in preset or "masked" in preset else "no image")
+            pytest.param(
+                preset,
+                "channels first" if "conv" in preset or "masked" in preset else "no image",
+                marks=() if preset in PAGES else pytest.mark.slow,
+            )
             for preset in presets.PRESETS
             if preset != "cvae"  # refused: a report has no place for its condition
         ),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyarrow as pa
-
 from isthmus.datasets import layouts
 from isthmus.datasets.digests import DIGESTS, ECG_MEANS
+from isthmus.datasets.kdd_columns import KDD_COLUMNS
 from isthmus.datasets.layouts import Layout
 from isthmus.datasets.registry import DatasetInfo, RemoteFile
 
@@ -78,57 +77,6 @@ FASHION = _entry(
     ),
 )
 
-_KDD_NAMES = [
-    "duration",
-    "protocol_type",
-    "service",
-    "flag",
-    "src_bytes",
-    "dst_bytes",
-    "land",
-    "wrong_fragment",
-    "urgent",
-    "hot",
-    "num_failed_logins",
-    "logged_in",
-    "num_compromised",
-    "root_shell",
-    "su_attempted",
-    "num_root",
-    "num_file_creations",
-    "num_shells",
-    "num_access_files",
-    "num_outbound_cmds",
-    "is_host_login",
-    "is_guest_login",
-    "count",
-    "srv_count",
-    "serror_rate",
-    "srv_serror_rate",
-    "rerror_rate",
-    "srv_rerror_rate",
-    "same_srv_rate",
-    "diff_srv_rate",
-    "srv_diff_host_rate",
-    "dst_host_count",
-    "dst_host_srv_count",
-    "dst_host_same_srv_rate",
-    "dst_host_diff_srv_rate",
-    "dst_host_same_src_port_rate",
-    "dst_host_srv_diff_host_rate",
-    "dst_host_serror_rate",
-    "dst_host_srv_serror_rate",
-    "dst_host_rerror_rate",
-    "dst_host_srv_rerror_rate",
-    "label",
-    "difficulty",
-]
-_KDD_TEXTS = ("protocol_type", "service", "flag", "label")
-_KDD_TYPES = {
-    name: pa.string() if name in _KDD_TEXTS else pa.float32() if name.endswith("_rate") else pa.int64()
-    for name in _KDD_NAMES
-}
-
 NSL_KDD = _entry(
     "nsl-kdd",
     holds="41 features of network connections (numbers and 3 categories); labels: normal, or the name of the attack",
@@ -154,7 +102,7 @@ NSL_KDD = _entry(
     layouts=(
         Layout(
             {"train": ("KDDTrain+.txt",), "test": ("KDDTest+.txt",)},
-            layouts.csv("label", _KDD_NAMES, ["difficulty"], _KDD_TYPES),
+            layouts.csv("label", list(KDD_COLUMNS), ["difficulty"], KDD_COLUMNS),
         ),
         Layout(
             {"train": ("nslkdd_train.parquet",), "test": ("nslkdd_test.parquet",)},
