@@ -1,4 +1,4 @@
-"""Anomalies in series: server machines (SMD) and the Numenta benchmark (NAB), detector beside detector.
+"""Anomalies in series: server machines (SMD) and the Numenta benchmark (NAB), one table of detectors for each.
 
     python -m benchmarks.anomaly.series [--data FOLDER] [--seeds N] [--sets smd nab] [--methods NAME ...]
         [--write docs/benchmarks.md]
