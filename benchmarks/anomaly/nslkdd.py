@@ -164,8 +164,9 @@ def report(runs: dict[str, list[DetectionResult]], labelled: Sequence[Labelled],
         parts += [
             "\nWith labels: gradient-boosted trees on the codes and the anomaly score of the same detector, monotone in"
             "\nthe anomaly score. The false-alarm rate is the one that is best at finding families of attacks that were"
-            "\nnot in the trees' training data: each family of KDDTrain+ is left out in turn, see `benchmarks/README.md`."
-            "\nBalanced accuracy is half of the share of normal rows that pass, plus half of that of the families found.\n",
+            "\nnot in the trees' training data: each family of KDDTrain+ is left out in turn, as described in"
+            "\n`benchmarks/README.md`. Balanced accuracy is half of the share of normal rows that pass, plus half of"
+            "\nthat of the families found.\n",
             labelled_table(labelled),
         ]
     return "\n".join([*parts, f"\n`{command}`"])
