@@ -1,1 +1,1 @@
-"""isthmus beside its peers: the same network, the same rows, one process and one thread each."""
+"""isthmus and its peers: the same network, the same rows, one process and one thread each."""

@@ -1,4 +1,4 @@
-"""What a training step costs beside the arithmetic: every side against a bare loop that indexes a tensor.
+"""The overhead of a training step: every side against a bare loop that indexes a tensor.
 
 Usage, from the project's root, in the environment that `make benchmark` makes:
 
@@ -182,7 +182,7 @@ def report(found: dict[Case, dict[str, list[float]]], repeats: int, command: str
 
 def main() -> None:
     """Parse the command line, compare, print and write the table."""
-    parser = argparse.ArgumentParser(description="Measure what a training step costs beside the arithmetic.")
+    parser = argparse.ArgumentParser(description="Measure the overhead of a training step.")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--write", type=Path, help="Markdown file that gets the table")

@@ -1,4 +1,4 @@
-"""What a training step of a TopK dictionary costs: the dense form beside the step that skips zeros.
+"""What a training step of a TopK dictionary costs: the dense form and the step that skips zeros.
 
 Usage, from the project's root, in the environment that `make benchmark` makes:
 

@@ -1,10 +1,10 @@
-"""Circuit boards: learn patches of boards without defects, then find the defects of others and draw them.
+"""Circuit boards: train on tiles of boards without defects, then find the defects of other boards and draw them.
 
     python examples/circuit_defects.py [--data FOLDER] [--boards 10] [--out defects.png] [--quick]
 
 The data are pairs of a template and a tested board, 640 x 640 pixels of copper or not (DeepPCB: Tang et al., Online PCB
-Defect Detector on a New PCB Defect Dataset, 2019, https://arxiv.org/abs/1902.06197). Only templates are learned; no
-tested board is compared with its own template.
+Defect Detector on a New PCB Defect Dataset, 2019, https://arxiv.org/abs/1902.06197). Only templates are used for
+training; no tested board is compared with its own template.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ KINDS = ("", "open", "short", "mouse bite", "spur", "copper", "pin hole")
 
 
 def main() -> None:
-    """Fit on patches of templates, and print where tested boards are strange."""
+    """Fit on tiles of templates, and print the most anomalous regions of tested boards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--boards", type=int, default=10, help="how many are tested")
-    parser.add_argument("--out", type=Path, help="a picture of the board that is told best")
-    parser.add_argument("--quick", action="store_true", help="learn fewer patches, test two boards")
+    parser.add_argument("--out", type=Path, help="a picture of the board with the highest AUROC")
+    parser.add_argument("--quick", action="store_true", help="train on fewer tiles, test two boards")
     options = parser.parse_args()
     path = options.data / "deeppcb_trainval.npz"
     if not path.is_file():
@@ -71,7 +71,7 @@ def main() -> None:
         each = [roc_auc_score(truth.ravel(), heat.ravel()) for truth, heat in zip(truths, heats, strict=True)]
         best = int(np.argmax(each))
         draw(options.out, boards[best], heats[best], threshold, boxes[boxes[:, 0] == chosen[best]])
-        print(f"\nboard {chosen[best]}, its heat and its marked defects: {options.out}")
+        print(f"\nboard {chosen[best]}, its heat map and its marked defects: {options.out}")
 
 
 def inside(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -86,11 +86,11 @@ def marked(region: object, boxes: np.ndarray) -> str:
     """Return which marked defects a region holds or touches."""
     top, left, bottom, right = (getattr(region, name) for name in ("top", "left", "bottom", "right"))
     met = [KINDS[kind] for _, x1, y1, x2, y2, kind in boxes if x1 < right and left < x2 and y1 < bottom and top < y2]
-    return f"marked there: {', '.join(met)}" if met else "nothing is marked there"
+    return f"marked there: {', '.join(met)}" if met else "no marked defect there"
 
 
 def draw(path: Path, board: np.ndarray, heat: np.ndarray, threshold: float, boxes: np.ndarray) -> None:
-    """Write a board with its marked defects beside its heat map."""
+    """Write a picture of a board with its marked defects, next to its heat map."""
     figure = Figure(figsize=(9.0, 4.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.imshow(board, cmap="gray", vmin=-0.5, vmax=1.5)

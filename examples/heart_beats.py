@@ -1,9 +1,9 @@
-"""Heart beats: learn normal beats of a patient, find others, and say at which steps each is unusual.
+"""Heart beats: train on normal beats of a patient, find abnormal ones, and print the anomalous steps of each.
 
     python examples/heart_beats.py [--data FOLDER] [--out beats.png] [--quick]
 
-The data are ECG5000: beats of 140 steps, of which 292 normal ones are learned, and 4,500 others tested (the official
-parts). The record is chf07 of the BIDMC Congestive Heart Failure Database, PhysioNet.
+The data are ECG5000: beats of 140 steps, of which 292 normal ones are used for training and 4,500 others for
+testing (the official split). The record is chf07 of the BIDMC Congestive Heart Failure Database, PhysioNet.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ ALPHA = 0.02
 
 
 def main() -> None:
-    """Fit on normal beats, and print how strange the others are, and why."""
+    """Fit on normal beats, and print the anomaly scores of the others and their explanations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, help="a picture of the most anomalous beats")
-    parser.add_argument("--quick", action="store_true", help="learn for a few seconds")
+    parser.add_argument("--quick", action="store_true", help="train for a few seconds")
     options = parser.parse_args()
     path = options.data / "ecg5000.npz"
     if not path.is_file():
@@ -52,7 +52,7 @@ def main() -> None:
     order = np.argsort(-anomaly_scores)
     shown = order[np.linspace(0, truth.sum() - 1, 6).astype(int)]
     reasons = detector.explain(test, rows=shown.tolist())
-    print("\nfrom the most anomalous beat to one that is hardly strange:")
+    print("\nfrom the most anomalous beat to a hardly anomalous one:")
     for place in np.argsort(-reasons.anomaly_scores):
         share = reasons.shares[place]
         first, last = stretch(share)
@@ -61,11 +61,11 @@ def main() -> None:
         print(f"* beat {reasons.rows[place]} ({kind}): anomaly score {reasons.anomaly_scores[place]:.2f}, {where}")
     if options.out:
         draw(options.out, reasons, truth, detector.threshold_.value)
-        print(f"\nthese beats, and what was expected of them: {options.out}")
+        print(f"\nthese beats and their expected values: {options.out}")
 
 
 def stretch(share: np.ndarray) -> tuple[int, int]:
-    """Return the shortest run of steps that holds half of the anomaly score."""
+    """Return the shortest run of steps with half of the anomaly score."""
     total = np.concatenate([[0.0], np.cumsum(share)])
     ends = np.searchsorted(total, total[:-1] + 0.5 * total[-1])
     found = [(end - start, start) for start, end in enumerate(ends) if end < len(total)]
@@ -74,7 +74,7 @@ def stretch(share: np.ndarray) -> tuple[int, int]:
 
 
 def draw(path: Path, reasons: object, truth: np.ndarray, threshold: float) -> None:
-    """Write a picture of some beats, what was expected of each, and its unusual steps shaded."""
+    """Write a picture of some beats with their expected values, the anomalous steps shaded."""
     figure = Figure(figsize=(9.0, 5.0), layout="constrained")
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     order = np.argsort(-reasons.anomaly_scores)

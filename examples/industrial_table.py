@@ -1,10 +1,10 @@
-"""An industrial table: learn how a machine runs when all is well, raise alarms, say why, notice when it changes.
+"""An industrial table: train on normal operation of a machine, raise alarms, explain them, and test for drift.
 
     python examples/industrial_table.py [--data FOLDER] [--quick]
 
 The rows are nine sensors of the radiators of a space shuttle (Statlog, in ADBench's copy: 45,586 normal rows and 3,511
 of other states, `adbench/32_shuttle.npz`). They were published without names, and are `sensor 1` to `sensor 9` here.
-`--quick` learns from 2,000 rows, to see that it runs.
+`--quick` trains on 2,000 rows, as a test.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ALPHA, FDR, SHOWN = 0.01, 0.1, 5
 
 
 def main() -> None:
-    """Fit, raise alarms, explain the most anomalous, and tell whether the machine is still the same."""
+    """Fit, raise alarms, explain the most anomalous rows, and test for drift."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds adbench/")
-    parser.add_argument("--quick", action="store_true", help="learn from 2,000 rows only")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with adbench/")
+    parser.add_argument("--quick", action="store_true", help="train on 2,000 rows only")
     parser.add_argument("--seed", type=int, default=0, help="seed of the detector and of the choice of rows")
     asked = parser.parse_args()
     train, new, other = load(asked.data, QUICK_ROWS if asked.quick else ROWS, asked.seed)
@@ -47,20 +47,20 @@ def main() -> None:
     alarms = anomaly_scores > detector.threshold_.value
     found = detector.alarms(rows, fdr=FDR)
     print(f"\n{len(new):,} new rows, {int(other.sum())} in another state; AUROC {auroc(other, anomaly_scores):.4f}")
-    print(f"  at a false-alarm rate of {ALPHA:.0%}: {told(alarms, other)}")
-    print(f"  at a false-discovery rate of {FDR:.0%}: {told(found, other)}")
+    print(f"  at a false-alarm rate of {ALPHA:.0%}: {described(alarms, other)}")
+    print(f"  at a false-discovery rate of {FDR:.0%}: {described(found, other)}")
 
     print(f"\nThe {SHOWN} most anomalous rows, and why")
     strangest = np.argsort(-anomaly_scores, kind="stable")[:SHOWN]
     for reason in detector.explain(rows, rows=strangest.tolist()):
         print(f"  {reason.sentence}")
 
-    print("\nIs the machine still the same?")
+    print("\nDrift")
     usual = new[~other]
     print(f"  new normal rows: {detector.drift(table(usual)).sentence}")
     worn = usual.copy()
     worn[:, 6] += worn[:, 6].std()
-    print(f"  the same, sensor 7 off by one deviation: {detector.drift(table(worn)).sentence}")
+    print(f"  the same, sensor 7 shifted by one standard deviation: {detector.drift(table(worn)).sentence}")
 
 
 def load(folder: Path, rows: int, seed: int) -> tuple[Array, Array, Array]:
@@ -71,9 +71,7 @@ def load(folder: Path, rows: int, seed: int) -> tuple[Array, Array, Array]:
     """
     path = folder / "adbench" / "32_shuttle.npz"
     if not path.is_file():
-        sys.exit(
-            f"expected the table in {path}, got no such file; try --data FOLDER with the folder that holds adbench/"
-        )
+        sys.exit(f"expected the table in {path}, got no such file; try --data FOLDER with the folder that has adbench/")
     with np.load(path, allow_pickle=False) as archive:
         values, other = archive["X"], archive["y"].ravel() > 0
     generator = np.random.default_rng(seed)
@@ -84,12 +82,12 @@ def load(folder: Path, rows: int, seed: int) -> tuple[Array, Array, Array]:
 
 
 def table(values: Array) -> pa.Table:
-    """Return rows with names of columns, which reasons and drift then speak of."""
+    """Return rows with column names, which explanations and drift use."""
     return pa.table({f"sensor {place + 1}": column for place, column in enumerate(values.T)})
 
 
-def told(alarms: Array, other: Array) -> str:
-    """Return what came of alarms, in words."""
+def described(alarms: Array, other: Array) -> str:
+    """Return a sentence about the alarms: how many are true and how many false."""
     false = int((alarms & ~other).sum())
     of_normal, of_alarms = false / int((~other).sum()), false / max(int(alarms.sum()), 1)
     hits = f"{int((alarms & other).sum())} of {int(other.sum())} found"

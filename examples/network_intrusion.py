@@ -1,12 +1,13 @@
-"""Network intrusion: learn normal connections, find attacks that were never seen, and say what gives each of them away.
+"""Network intrusion: train on normal connections, find attacks that were never seen, and explain each of them.
 
-The 41 columns of NSL-KDD are taken as they are: numbers, rates, three columns of names. Only normal connections of the
-training file are learned; the test file has 37 kinds of attack, of which the detector knows none.
+The 41 columns of NSL-KDD are used without preparation: numbers, rates, and three categorical columns. Only normal
+connections of the training file are used for training; the test file has 37 kinds of attack, all unknown to the
+detector.
 
     python examples/network_intrusion.py --data FOLDER [--quick]
 
-FOLDER has the files of NSL-KDD; without it a local copy that `isthmus.datasets.fetch("nsl-kdd")` has made is read.
-`--quick` learns from 6,000 connections, to see that it runs.
+FOLDER has the files of NSL-KDD; without it the local copy of `isthmus.datasets.fetch("nsl-kdd")` is read. `--quick`
+trains on 6,000 connections, as a test.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ SHOWN, QUICK_ROWS = 10, 6_000
 
 
 def main() -> None:
-    """Fit, judge, explain."""
+    """Fit, evaluate, explain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with the files of NSL-KDD")
-    parser.add_argument("--quick", action="store_true", help="learn from 6,000 rows only")
+    parser.add_argument("--quick", action="store_true", help="train on 6,000 rows only")
     parser.add_argument("--seed", type=int, default=0, help="seed of the detector and of the choice of alarms")
     asked = parser.parse_args()
     train = datasets.load("nsl-kdd", folder=asked.data)
@@ -61,13 +62,13 @@ def main() -> None:
         explanation = detector.explain(test.rows, rows=rows.tolist())
         for reason in explanation:
             print(f"  {attacks[reason.row]:16} {reason.sentence}")
-    print("\nColumns with the largest shares, on average over up to 200 alarms of an attack")
+    print("\nColumns with the largest shares of the anomaly score, averaged over up to 200 alarms of an attack")
     for attack, columns in typical(detector, test.rows, attacks, alarms).items():
         print(f"  {attack:16} {columns}")
 
 
 def judge(attacks: Array, anomaly_scores: Array, alarms: Array) -> None:
-    """Print how many attacks of each family are alarms, and how well anomaly score tells them from normal rows."""
+    """Print the share of alarms among the attacks of each family, and how well the anomaly score ranks them."""
     attacked = attacks != "normal"
     print(
         f"AUROC {auroc(attacked, anomaly_scores):.4f}, "

@@ -1,10 +1,10 @@
-"""Pneumonia: learn chest X-rays of healthy children, find those with pneumonia, and draw where they are strange.
+"""Pneumonia: train on chest X-rays of healthy children, find those with pneumonia, and draw heat maps.
 
     python examples/pneumonia.py [--data FOLDER] [--out xrays.png] [--quick]
 
 The data are PneumoniaMNIST: X-rays of 28 x 28 pixels (Yang et al., MedMNIST v2, 2023; Kermany et al., 2018). They are
-for trying methods out and no basis for anything medical. The test images were taken otherwise than the training ones,
-so that the promise on false alarms does not hold for them; `drift` tells so.
+for testing methods, not for medical use. The test images were taken differently from the training images, so that the
+false-alarm rate does not hold for them; `drift` detects that.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from isthmus.applications.anomaly.images.heatmap import regions
 
 
 def main() -> None:
-    """Fit on normal images, and print how strange the others are, and where."""
+    """Fit on normal images, and print the most anomalous test images and their regions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, help="a picture of the most anomalous images")
-    parser.add_argument("--quick", action="store_true", help="learn half of the images")
+    parser.add_argument("--quick", action="store_true", help="train on half of the images")
     options = parser.parse_args()
     path = options.data / "pneumoniamnist.npz"
     if not path.is_file():
@@ -46,19 +46,19 @@ def main() -> None:
     print(f"AUROC on {len(test)} test images, {ill.sum()} with pneumonia: {roc_auc_score(ill, anomaly_scores):.3f}")
     alarms = anomaly_scores > detector.threshold_.value
     print(f"alarms: {alarms[ill].mean():.1%} with pneumonia, {alarms[~ill].mean():.1%} without")
-    print(f"are they like the training images? {detector.drift(test[~ill]).sentence}")
+    print(f"drift: {detector.drift(test[~ill]).sentence}")
 
     strangest = np.argsort(-anomaly_scores)[:6]
     heat = detector.pixel_scores(test[strangest])
     usual = float(np.quantile(detector.pixel_scores(healthy), 0.99))
-    print("\nthe strangest, and their strangest region (of healthy images one pixel in 100 is as strange):")
+    print("\nthe most anomalous images and their regions (above the threshold of 1 % of the pixels of healthy images):")
     for place, row in enumerate(strangest):
         found = regions(heat[place], usual)
         told = found[0].describe() if found else "no region of its own"
         print(f"* image {row} ({'pneumonia' if ill[row] else 'healthy'}): {told}")
     if options.out:
         draw(options.out, test[strangest], heat, ill[strangest])
-        print(f"\nthese images and where they are strange: {options.out}")
+        print(f"\nthese images and their heat maps: {options.out}")
 
 
 def draw(path: Path, images: np.ndarray, heat: np.ndarray, ill: np.ndarray) -> None:

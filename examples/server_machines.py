@@ -1,4 +1,4 @@
-"""Server machines: learn a machine's normal days, then raise alarms that name the channels that caused them.
+"""Server machines: train on a machine's normal days, then raise alarms that name the channels that caused them.
 
     python examples/server_machines.py [--data FOLDER] [--machine machine-1-6] [--alarms 8]
 
@@ -27,8 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--machine", default="machine-2-1")
-    parser.add_argument("--alarms", type=int, default=8, help="how many are printed, the most anomalous ones")
-    parser.add_argument("--quick", action="store_true", help="learn a tenth of the training days")
+    parser.add_argument("--alarms", type=int, default=8, help="how many of the most anomalous alarms are printed")
+    parser.add_argument("--quick", action="store_true", help="train on a tenth of the training days")
     options = parser.parse_args()
     path = options.data / "smd_2machines.npz"
     if not path.is_file():
@@ -43,10 +43,10 @@ def main() -> None:
     detector = SeriesDetector("series:64", alpha=0.01 if options.quick else ALPHA, random_state=0).fit(train)
     print(f"learned {len(train):,} steps of {train.shape[1]} channels in {time.perf_counter() - started:.0f} s")
     share = f"{100 * detector.alpha:g} %"
-    print(f"an alarm is what is more anomalous than all but {share} of the last {detector.threshold_.rows:,} of them")
+    print(f"an alarm has a higher anomaly score than all but {share} of the last {detector.threshold_.rows:,} of them")
 
     alarms = detector.explain(test, gap=GAP)
-    print(f"\n{len(alarms)} alarms in {len(test):,} steps; the {options.alarms} strangest, in order of time:")
+    print(f"\n{len(alarms)} alarms in {len(test):,} steps; the {options.alarms} most anomalous, in order of time:")
     strangest = sorted(alarms, key=lambda alarm: -alarm.anomaly_scores)[: options.alarms]
     for alarm in sorted(strangest, key=lambda alarm: alarm.first):
         within = labels[alarm.first : alarm.last + 1].any()
@@ -56,7 +56,7 @@ def main() -> None:
     random = np.random.default_rng(0).random(len(test))
     print(f"\nVUS-PR {vus_pr(labels, anomaly_scores):.3f}, of a random score {vus_pr(labels, random):.3f}")
 
-    print("\nThe same, minute by minute as they come:")
+    print("\nThe same in a stream, minute by minute:")
     first = int(labels.argmax())
     detector.update(test[: first - 30])
     for step in range(first - 30, first + 30):

@@ -37,9 +37,17 @@ from isthmus.networks import NETWORKS
 from isthmus.objectives import LIKELIHOODS, SCHEDULES, TERMS
 from isthmus.presets import PRESETS
 from isthmus.recipe import Recipe, Training
+from tests.test_architecture import LAYERS
 
 ROOT = Path(__file__).parent.parent
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
+NOTES = sorted((ROOT / "docs" / "design").glob("*.md"))
+# The documents that show the layers, between two marks.
+LAYERED = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "reference" / "index.md"]
+# Where a path in a document may begin.
+PLACES = [ROOT, ROOT / "src/isthmus", ROOT / "src/isthmus/applications/anomaly"]
+LAYERS_SHOWN = re.compile(r"(?<=<!-- layers: begin -->\n\n).*?(?=\n<!-- layers: end -->)", re.S)
 # Commands without data of their own, such as those of the settings page, are only read.
 RUN = [path for path in PROSE if re.search(r"^```(python|console)$", path.read_text(encoding="utf-8"), re.M)]
 
@@ -154,7 +162,7 @@ def test_agreement_is_about_words_and_shapes() -> None:
     assert not agrees("", "something")
 
 
-@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PROSE, *REFERENCE, *NOTES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
         # `make benchmark` writes this one.
@@ -162,9 +170,45 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), f"{path.name} -> {target}"
 
 
-def test_readme_lists_every_recipe() -> None:
-    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    assert listed == list(PRESETS)
+def test_readme_counts_the_recipes() -> None:
+    assert f"{len(PRESETS)} named [recipes]" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def layers() -> str:
+    """Return the layers as a numbered list."""
+    rows = [", ".join(f"`{name}`" for name in sorted(layer)) for layer in LAYERS]
+    return "".join(f"{rank}. {row}\n" for rank, row in enumerate(rows, 1))
+
+
+@pytest.mark.parametrize("path", LAYERED, ids=lambda path: path.name)
+def test_layers_are_those_of_the_architecture_test(path: Path) -> None:
+    (shown,) = LAYERS_SHOWN.findall(path.read_text(encoding="utf-8"))
+    assert shown == layers(), "`python -m tests.test_documents` writes the list that tests/test_architecture.py has"
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "CONTRIBUTING.md", ROOT / "docs/reference/cli.md", *NOTES], ids=lambda path: path.name
+)
+def test_files_that_are_named_exist(path: Path) -> None:
+    """`data/open.py` is a file of `src/isthmus/` or of the root, `data/text/` a folder of one; NAME stands for any."""
+    named = re.findall(r"`((?:[\w.]+/)+(?:[\w.]+\.\w+)?)`", path.read_text(encoding="utf-8"))
+    assert named
+    missing = [name for name in named if not re.search(r"NAME|DOMAIN", name)]
+    missing = [name for name in missing if not any((place / name).exists() for place in PLACES)]
+    assert not missing, f"{path.name} names {missing}"
+
+
+def test_reference_names_modules_that_exist() -> None:
+    named = [name for path in REFERENCE for name in re.findall(r"^::: (\S+)$", path.read_text(encoding="utf-8"), re.M)]
+    assert named and len(named) == len(set(named))
+    for name in named:
+        assert importlib.util.find_spec(name) is not None, name
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md") if path not in NOTES}
+    assert listed | {"benchmarks.md"} == pages | {"benchmarks.md"}
 
 
 # ---- the pages that are made from the code -----------------------------------------------------------------------
@@ -258,6 +302,9 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
 
 def main() -> None:
     """Write what is printed now into every document."""
+    for path in LAYERED:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(LAYERS_SHOWN.sub(lambda _: layers(), text), encoding="utf-8")
     home = Path.cwd()
     for path in RUN:
         with tempfile.TemporaryDirectory() as folder:

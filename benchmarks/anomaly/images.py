@@ -131,9 +131,10 @@ def report(runs: Sequence[Run], tasks: dict[str, tuple[str, int | None]], method
         "Seconds of the processor for all of them, mean over the seeds, and the most memory on any:\n",
         cost_table(runs, list(tasks), methods),
         f"\nFalse alarms of isthmus at alpha = {ALPHA} on the normal test rows. The binomial interval is that of a rate"
-        f"\nof exactly {ALPHA}; the beta-binomial one adds that the threshold rests on so many calibration rows. For"
-        "\nfewer than 99 of them there is no threshold, and no alarm. Test images of MNIST are of other writers, and"
-        "\ntest X-rays unlike training ones: the promise is for rows that are drawn like the training rows.\n",
+        f"\nof exactly {ALPHA}; the beta-binomial one adds that the threshold depends on the random calibration rows."
+        "\nWith fewer than 99 of them there is no threshold, and no alarm. Test images of MNIST are of other writers,"
+        "\nand test X-rays differ from training ones: the false-alarm rate is guaranteed for rows that are drawn like"
+        "\nthe training rows.\n",
         promise_table(runs, list(tasks)),
     ]
     return "\n".join([*parts, f"\n`{command}`"])
@@ -160,7 +161,7 @@ def tasks_of(only: str | None, digits: Sequence[int]) -> dict[str, tuple[str, in
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run everything, print and write the tables."""
-    parser = argparse.ArgumentParser(description="Detect strange images and heart beats by isthmus and its peers.")
+    parser = argparse.ArgumentParser(description="Detect anomalous images and heart beats by isthmus and its peers.")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder that holds mnist.npz and others")
     parser.add_argument("--seeds", type=int, default=5, help="so many seeds, from 0")
     parser.add_argument("--digits", type=int, nargs="+", choices=range(10), default=list(range(10)))

@@ -2,8 +2,8 @@
 
 A plain classifier on KDDTrain+ finds the attacks that it has seen and little else, and KDDTest+ has others. So
 
-* the autoencoder has learned normal rows only, and tells of each row a code and how strange it is, by kind of score;
-* the normal rows of the classifier are those that the detector has set aside, whose anomaly score is that of new rows;
+* the autoencoder is trained on normal rows only, and gives a code and an anomaly score of each type for every row;
+* the normal rows of the classifier are the detector's calibration rows, whose anomaly scores are those of new rows;
 * the classifier (gradient-boosted trees) may not fall when the anomaly score rises;
 * the level of false alarms is chosen on families of attacks that the classifier has not seen, each left out in turn.
 
@@ -98,7 +98,7 @@ def with_labels(detector: AnomalyDetector, train: Part, test: Part, seed: int) -
 
 
 def _aside(detector: AnomalyDetector, normal: pa.Table, seed: int) -> Any:
-    """Return the numbers of the rows that the detector set aside."""
+    """Return the numbers of the detector's calibration rows."""
     from isthmus import read
 
     source = read(normal)

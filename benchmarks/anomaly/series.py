@@ -1,4 +1,4 @@
-"""Anomalies in series: server machines (SMD) and the Numenta benchmark (NAB), detector beside detector.
+"""Anomalies in series: server machines (SMD) and the Numenta benchmark (NAB), one table of detectors for each.
 
     python -m benchmarks.anomaly.series [--data FOLDER] [--seeds N] [--sets smd nab] [--methods NAME ...]
         [--write docs/benchmarks.md]
@@ -8,11 +8,11 @@ each is trained on its first 15 % (Numenta's probationary period) and scored on 
 step there have no VUS-PR: they are left out of it, and of all that needs anomalies, and count for false alarms only.
 
 Every method sees the same steps, standardised by the training part (a constant channel: by 1), with windows of 64.
-Methods have one setting for all series. ModelMetrics are means over series, for methods with a seed then over seeds
-(with the lowest and the highest seed in brackets). `range F1` is at the best threshold, as is the point-adjusted F1,
-beside that of random noise. `false alarms` is the share of normal steps above a conformal threshold at 1 %, calibrated
-on the last fifth of the training part, which no method learns from; by halves isthmus learns all of the training part,
-and two more detectors of a half each calibrate it.
+Methods have one setting for all series. Metrics are means over series, for methods with a seed then over seeds (with
+the lowest and the highest seed in brackets). `range F1` is at the best threshold, as is the point-adjusted F1, which has
+the value of random noise in parentheses. `false alarms` is the share of normal steps above a conformal threshold at 1 %,
+calibrated on the last fifth of the training part, which no method is trained on; with `halves` isthmus is trained on all
+of the training part, and two more detectors, trained on a half each, calibrate it.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ def main() -> None:
     text = "\n\n".join([*texts, where()])
     print(text)
     if options.write is not None:
-        write_between(options.write, "anomaly-series", text)
+        write_between(options.write, "series", text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ADBench tables: isthmus' detector with one setting beside eight methods, normal rows only for training.
+"""The ADBench tables: isthmus' detector with one setting and eight methods, normal rows only for training.
 
 Usage, from the project's root (`make benchmark-anomaly` does it in an environment of its own):
 
@@ -189,7 +189,7 @@ def cost_table(runs: Sequence[Run], tables: Sequence[str], methods: Sequence[str
 
 
 def promise_table(runs: Sequence[Run], tables: Sequence[str]) -> str:
-    """Return how many fresh normal rows became alarms at alpha, beside what chance allows."""
+    """Return how many new normal rows became alarms at alpha, and which counts chance allows."""
     rows = []
     for table in tables:
         of = [r for r in runs if r.table == table and r.false_alarms is not None and r.calibration]

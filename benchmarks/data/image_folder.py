@@ -1,4 +1,4 @@
-"""60,000 images: trained from a folder of PNG files beside the same pixels in an array.
+"""60,000 images: trained from a folder of PNG files, and from the same pixels in an array.
 
     python -m benchmarks.data.image_folder --data ../shared/data --folder /tmp/images
 

@@ -3,7 +3,7 @@
     python -m benchmarks.data.stream --folder /tmp/stream
 
 Writes the table once (about 5 GB), then runs each verb in a process of its own, and prints rows per second and the
-largest resident memory of each; beside them the same verbs on the first million rows in memory.
+largest resident memory of each; and the same methods on the first million rows in memory.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Figures of papers, each beside the one obtained here, one command each."""
+"""Results of papers, each with the one obtained here, one command each."""

@@ -1,4 +1,4 @@
-"""VAE and IWAE on binarised MNIST, beside pythae's, trained for the same time on the same rows.
+"""VAE and IWAE on binarised MNIST, and those of pythae, trained for the same time on the same rows.
 
     python -m benchmarks.papers.bounds [--data FOLDER] [--vae-epochs N] [--iwae-epochs N] [--write docs/papers.md]
 

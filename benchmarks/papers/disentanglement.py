@@ -4,7 +4,7 @@
 
 Rows are 64 x 64 bits with five factors (shape, scale, orientation, two positions): the design of dSprites on a coarser
 grid, rendered for this project, so the published figures (Chen et al. 2018: a MIG of about 0.38 for beta-TC-VAE and
-0.21 for beta-VAE on dSprites, at full schedules) are of other data. A random code stands beside them.
+0.21 for beta-VAE on dSprites, at full schedules) are of other data. A random code is measured for comparison.
 """
 
 from __future__ import annotations
