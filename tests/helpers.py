@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import re
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from isthmus.objectives import (
 )
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
+from isthmus.settings import AtLeast, Constraint, ListOf, OneOf, PairOf, Pattern, Range, Setting
+from isthmus.settings import settings_of as declared
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 COLUMNS = 6
@@ -150,7 +152,7 @@ TABLES: dict[str, dict[str, type[Any]]] = {
     "likelihood": LIKELIHOODS,
     "term": TERMS,
 }
-# Settings that neither a default nor a refusal reveals.
+# Settings that neither a default nor a declaration reveals.
 MORE: dict[type[Any], list[dict[str, Any]]] = {
     Chain: [{"parts": (SaltAndPepper(0.1, 0.0, 1.0), Mask(0.1))}],
     GaussianNoise: [{"std": (0.05, 0.2)}],
@@ -201,45 +203,69 @@ def least(cls: type[Any]) -> Any:
 def settings_of(cls: type[Any]) -> Iterator[Any]:
     """Yield a part with each setting changed in turn.
 
-    A new setting is found by being there: a refusal lists the choices and the range of what it refuses.
+    A new setting is found by being there: its declaration lists the choices and the range.
     """
     first = least(cls)
     yield first
-    for field in dataclasses.fields(cls):
-        if field.name in least_settings(cls):
+    for setting in declared(cls):
+        if setting.name in least_settings(cls):
             continue
-        present = getattr(first, field.name)
-        for value in _other_values(first, field.name):
+        present = getattr(first, setting.name)
+        for value in legal_values(setting):
             if value != present:
-                yield dataclasses.replace(first, **{field.name: value})
+                yield dataclasses.replace(first, **{setting.name: value})
     for more in MORE.get(cls, []):
         yield dataclasses.replace(first, **more)
 
 
-def _other_values(part: Any, name: str) -> list[Any]:
-    values: list[Any] = []
-    for wrong in (_Nonsense(), "no such choice"):
-        try:
-            dataclasses.replace(part, **{name: wrong})
-        except RecipeError as error:
-            values += [value for value in _values_in(str(error)) if value not in values]
-        else:
-            raise AssertionError(f"{type(part).__name__}.{name} takes anything at all")
-    return values
+def legal_values(setting: Setting) -> list[Any]:
+    """Return legal values of a setting: the choices that it declares, and a number inside its range."""
+    return [value for constraint in setting.constraints for value in _LEGAL[type(constraint)](constraint)]
 
 
-def _values_in(message: str) -> list[Any]:
-    if found := re.search(r"expected one of (.+), got", message):
-        plain = {"None": None, "True": True, "False": False}
-        return [plain.get(text, text) for text in found[1].split(", ")]
-    if found := re.search(r"expected a number in [\[(]([-\w.]+), ([-\w.]+)\]", message):
-        low, high = float(found[1]), float(found[2])
-        return [] if low == float("-inf") else [low + (0.2 if high == float("inf") else 0.2 * (high - low))]
-    return []
+def illegal_values(setting: Setting) -> list[Any]:
+    """Return values that no declared constraint of a setting allows."""
+    wrong = [_Nonsense(), "no such choice!", float("nan")]
+    return wrong + [value for constraint in setting.constraints for value in _ILLEGAL[type(constraint)](constraint)]
 
 
 class _Nonsense:
     """Not a value of any setting."""
+
+
+def _inside(allowed: Range) -> list[float]:
+    if allowed.low == -math.inf:
+        return []
+    return [allowed.low + (0.2 if allowed.high > 1000 else 0.2 * (allowed.high - allowed.low))]
+
+
+def _outside(allowed: Range) -> list[float]:
+    below = allowed.low if allowed.open_low else allowed.low - 0.5
+    return [value for value in (below, allowed.high + 0.5) if math.isfinite(value)]
+
+
+def _lists_outside(allowed: ListOf) -> list[Any]:
+    short, wrong = [[]] if allowed.least else [], _ILLEGAL[type(allowed.item)](allowed.item)
+    return [*short, *([value] * max(1, allowed.least) for value in wrong)]
+
+
+# No integers and no lists: those of `LEAST` and `MORE` are small enough to be trained.
+_LEGAL: dict[type[Constraint], Any] = {
+    AtLeast: lambda allowed: [],
+    Range: _inside,
+    OneOf: lambda allowed: list(allowed.choices),
+    ListOf: lambda allowed: [],
+    PairOf: lambda allowed: [],
+    Pattern: lambda allowed: [],
+}
+_ILLEGAL: dict[type[Constraint], Any] = {
+    AtLeast: lambda allowed: [allowed.low - 1, allowed.low + 0.5, True],
+    Range: _outside,
+    OneOf: lambda allowed: [],
+    ListOf: _lists_outside,
+    PairOf: lambda allowed: [[1.0, 0.5], [1.0], *([value, value] for value in _outside(allowed.number))],
+    Pattern: lambda allowed: ["", 3],
+}
 
 
 _PRIORS = [prior for cls in PRIORS.values() for prior in settings_of(cls)]

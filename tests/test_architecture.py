@@ -18,6 +18,7 @@ PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 # From the ground up; those in one row are strangers to each other. A package stands for all that is in it.
 LAYERS: list[set[str]] = [
     {"errors", "seeds", "atomic", "typing"},
+    {"settings"},
     {"schema", "metrics"},
     {"data", "networks", "codes", "corruptions", "objectives"},
     {"composition", "datasets"},

@@ -8,22 +8,23 @@ Paper: Vincent et al., Stacked Denoising Autoencoders, JMLR 2010.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.schema import Batch, Schema
+from isthmus.settings import AtLeast, ListOf, OneOf, PairOf, Range, Settings, Share
 
 
-class Corruption(ABC):
+class Corruption(Settings, ABC):
     """A map from the batch to the batch that the encoder sees."""
 
+    path: ClassVar[str] = "corruption"
     kind: ClassVar[str]
     redraws: ClassVar[bool] = False
     """Whether it also replaces what is to be rebuilt."""
@@ -60,19 +61,6 @@ def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
 
 
-def _checked_range(where: str, value: Any, most: float = math.inf) -> float | tuple[float, float]:
-    """Return a number from 0 to `most`, or a pair of them in rising order, as a tuple."""
-    if not isinstance(value, list | tuple):
-        check_number(where, value, 0.0, most)
-        return value  # type: ignore[no-any-return]
-    if len(value) != 2 or not all(isinstance(number, int | float) for number in value):
-        raise RecipeError(f"{where}: " + explain("a number or a pair of numbers", repr(value), "(0.1, 1.0)"))
-    low, high = value
-    check_number(f"{where}[0]", low, 0.0, most)
-    check_number(f"{where}[1]", high, low, most)
-    return low, high
-
-
 def _drawn(value: float | tuple[float, float], x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return the number, or one between both for each row: `(rows, 1)`."""
     if not isinstance(value, tuple):
@@ -95,10 +83,7 @@ class GaussianNoise(Corruption):
     """
 
     kind: ClassVar[str] = "gaussian_noise"
-    std: float | tuple[float, float] = 0.1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "std", _checked_range("corruption.std", self.std))
+    std: Annotated[float | tuple[float, float], PairOf(Range(0)), Range(0)] = 0.1
 
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
@@ -121,10 +106,7 @@ class Mask(Corruption):
     """
 
     kind: ClassVar[str] = "mask"
-    rate: float = 0.3
-
-    def __post_init__(self) -> None:
-        check_number("corruption.rate", self.rate, 0.0, 1.0)
+    rate: Share = 0.3
 
     def corrupt(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         return x * (_uniform(x, generator) >= self.rate)
@@ -174,15 +156,11 @@ class SaltAndPepper(Corruption):
     """
 
     kind: ClassVar[str] = "salt_and_pepper"
-    rate: float = 0.1
-    low: float | None = None
-    high: float | None = None
+    rate: Share = 0.1
+    low: Annotated[float | None, Range()] = None
+    high: Annotated[float | None, Range()] = None
 
-    def __post_init__(self) -> None:
-        check_number("corruption.rate", self.rate, 0.0, 1.0)
-        for name in ("low", "high"):
-            if getattr(self, name) is not None:
-                check_number(f"corruption.{name}", getattr(self, name), float("-inf"))
+    def check_together(self) -> None:
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise RecipeError(
                 "corruption.low: " + explain(f"less than corruption.high ({self.high})", f"{self.low}", "0.0 and 1.0")
@@ -228,16 +206,10 @@ class HidePatches(Corruption):
     """
 
     kind: ClassVar[str] = "hide_patches"
-    rate: float = 0.75
-    patch: int = 4
-    count: str = "hidden"
-    form: str = "image"
-
-    def __post_init__(self) -> None:
-        check_number("corruption.rate", self.rate, 0.0, 1.0)
-        check_integer("corruption.patch", self.patch)
-        check_choice("corruption.count", self.count, ["hidden", "all"])
-        check_choice("corruption.form", self.form, ["image", "series"])
+    rate: Share = 0.75
+    patch: Annotated[int, AtLeast(1)] = 4
+    count: Annotated[str, OneOf("hidden", "all")] = "hidden"
+    form: Annotated[str, OneOf("image", "series")] = "image"
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         if len(row) > (2 if self.form == "series" else 3):
@@ -312,20 +284,11 @@ class HideValues(Corruption):
     """
 
     kind: ClassVar[str] = "hide_values"
-    rate: float | tuple[float, float] = (0.0, 0.5)
-    count: str = "all"
-    spans: tuple[int, ...] | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", _checked_range("corruption.rate", self.rate, 1.0))
-        check_choice("corruption.count", self.count, ["all", "hidden"])
-        if self.spans == "auto":
-            return
-        if not isinstance(self.spans, list | tuple):
-            raise RecipeError("corruption.spans: " + explain('widths or "auto"', repr(self.spans), "(1, 1, 3)"))
-        for width in self.spans:
-            check_integer("corruption.spans", width)
-        object.__setattr__(self, "spans", tuple(self.spans))
+    rate: Annotated[float | tuple[float, float], PairOf(Range(0, 1)), Range(0, 1)] = (0.0, 0.5)
+    count: Annotated[str, OneOf("all", "hidden")] = "all"
+    spans: Annotated[
+        tuple[int, ...] | Literal["auto"], ListOf(AtLeast(1), 'widths or "auto"', "(1, 1, 3)", least=0)
+    ] = "auto"
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         if self.spans in ("auto", ()) or row == (sum(self.spans),):  # type: ignore[arg-type]
@@ -371,7 +334,7 @@ class Chain(Corruption):
     kind: ClassVar[str] = "chain"
     parts: tuple[Corruption, ...] = ()
 
-    def __post_init__(self) -> None:
+    def check_together(self) -> None:
         parts = tuple(self.parts) if isinstance(self.parts, list | tuple) else (self.parts,)
         if not parts or not all(isinstance(part, Corruption) for part in parts):
             raise RecipeError(

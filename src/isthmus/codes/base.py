@@ -11,6 +11,8 @@ from typing import ClassVar, Literal, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from isthmus.settings import Settings
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -180,13 +182,14 @@ def auto_width(row: tuple[int, ...]) -> int:
     return min(max(2, min(32, round(width / 12))), width)
 
 
-class CodeSpec(ABC):
+class CodeSpec(Settings, ABC):
     """The frozen description of a code, as it stands in a recipe (see `NetworkSpec` for `needs` and `provides`).
 
     Attributes:
         breaks: properties that the code takes away from what the other parts provide, such as `independent_rows`.
     """
 
+    path: ClassVar[str] = "code"
     kind: ClassVar[str]
     latent_dim: int | Literal["auto"]
     needs: Set[str] = frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw, auto_width
 from isthmus.codes.quantised import straight_through
-from isthmus.errors import check_choice, check_integer, check_number, explain
+from isthmus.errors import explain
+from isthmus.settings import AtLeast, CountOrAuto, Range
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,11 @@ class GumbelSoftmax(CodeSpec):
     kind: ClassVar[str] = "categorical"
     needs: ClassVar[Set[str]] = frozenset({"bottleneck"})  # type: ignore[misc]
     advice: ClassVar[str] = "set network.skips=false, or use a deterministic code"
-    latent_dim: int | Literal["auto"] = "auto"
-    classes: int = 10
-    temperature: float = 1.0
-    final_temperature: float = 0.5
+    latent_dim: CountOrAuto = "auto"
+    classes: Annotated[int, AtLeast(2)] = 10
+    temperature: Annotated[float, Range(0, 100, open_low=True)] = 1.0
+    final_temperature: Annotated[float, Range(0, 100, open_low=True)] = 0.5
     hard: bool = False
-
-    def __post_init__(self) -> None:
-        if self.latent_dim != "auto":
-            check_integer("code.latent_dim", self.latent_dim)
-        check_integer("code.classes", self.classes, 2)
-        check_number("code.temperature", self.temperature, 0.0, 100.0, open_low=True)
-        check_number("code.final_temperature", self.final_temperature, 0.0, 100.0, open_low=True)
-        check_choice("code.hard", self.hard, [False, True])
 
     @property
     def provides(self) -> Set[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw
-from isthmus.errors import check_choice, check_integer
+from isthmus.settings import CountOrAuto, OneOf
 
 
 def _linear(features: Tensor) -> Tensor:
@@ -43,15 +43,9 @@ class Deterministic(CodeSpec):
 
     kind: ClassVar[str] = "deterministic"
     advice: ClassVar[str] = "set network.skips=false, or code.sampled_from=null"
-    latent_dim: int | Literal["auto"] = "auto"
-    activation: str = "linear"
-    sampled_from: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.latent_dim != "auto":
-            check_integer("code.latent_dim", self.latent_dim)
-        check_choice("code.activation", self.activation, LATENT_ACTIVATIONS)
-        check_choice("code.sampled_from", self.sampled_from, [None, "normal"])
+    latent_dim: CountOrAuto = "auto"
+    activation: Annotated[str, OneOf(*LATENT_ACTIVATIONS)] = "linear"
+    sampled_from: Annotated[str | None, OneOf(None, "normal")] = None
 
     @property
     def needs(self) -> Set[str]:  # type: ignore[override]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.codes.base import CodeOutput, Draw
-from isthmus.codes.sparse import SparseCode, SparseSpec, check_or_auto
-from isthmus.errors import check_number
+from isthmus.codes.sparse import SparseCode, SparseSpec
+from isthmus.settings import CountOrAuto, Positive
 
 
 def _by_latent(values: Tensor, like: Tensor) -> Tensor:
@@ -54,16 +54,10 @@ class JumpReLU(SparseSpec):
     """
 
     kind: ClassVar[str] = "jump_relu"
-    latent_dim: int | Literal["auto"] = "auto"
-    bandwidth: float = 0.1
-    threshold: float = 0.1
-    dead_after: int | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        check_or_auto("code.latent_dim", self.latent_dim)
-        check_or_auto("code.dead_after", self.dead_after)
-        check_number("code.bandwidth", self.bandwidth, 0.0, open_low=True)
-        check_number("code.threshold", self.threshold, 0.0, open_low=True)
+    latent_dim: CountOrAuto = "auto"
+    bandwidth: Positive = 0.1
+    threshold: Positive = 0.1
+    dead_after: CountOrAuto = "auto"
 
     @property
     def provides(self) -> Set[str]:
@@ -121,12 +115,8 @@ class Gated(SparseSpec):
     """
 
     kind: ClassVar[str] = "gated"
-    latent_dim: int | Literal["auto"] = "auto"
-    dead_after: int | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        check_or_auto("code.latent_dim", self.latent_dim)
-        check_or_auto("code.dead_after", self.dead_after)
+    latent_dim: CountOrAuto = "auto"
+    dead_after: CountOrAuto = "auto"
 
     @property
     def provides(self) -> Set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from torch import Tensor
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Density, Draw
 from isthmus.codes.densities import LOG_VARIANCE_RANGE, DiagonalNormal, FullNormal, Posterior
 from isthmus.codes.priors import NormalPrior, Prior, PriorSpec
-from isthmus.errors import RecipeError, check_choice, check_integer, explain
+from isthmus.errors import RecipeError, explain
+from isthmus.settings import CountOrAuto, OneOf
 
 __all__ = ["COVARIANCES", "LOG_VARIANCE_RANGE", "Gaussian", "GaussianCode"]
 
@@ -45,14 +46,11 @@ class Gaussian(CodeSpec):
     kind: ClassVar[str] = "gaussian"
     needs: ClassVar[Set[str]] = frozenset({"bottleneck"})  # type: ignore[misc]
     advice: ClassVar[str] = "set network.skips=false, or use a deterministic code"
-    latent_dim: int | Literal["auto"] = "auto"
-    covariance: str = "diagonal"
+    latent_dim: CountOrAuto = "auto"
+    covariance: Annotated[str, OneOf(*COVARIANCES)] = "diagonal"
     prior: PriorSpec = NormalPrior()  # noqa: RUF009 - frozen
 
-    def __post_init__(self) -> None:
-        if self.latent_dim != "auto":
-            check_integer("code.latent_dim", self.latent_dim)
-        check_choice("code.covariance", self.covariance, COVARIANCES)
+    def check_together(self) -> None:
         if not isinstance(self.prior, PriorSpec):
             raise RecipeError("code.prior: " + explain("a prior", repr(self.prior), "NormalPrior() or VampPrior()"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from isthmus.codes import densities
 from isthmus.codes.base import Density
 from isthmus.codes.densities import DiagonalNormal, EachPosition, Posterior, StandardNormal
 from isthmus.codes.flow import CouplingFlow, FlowDensity
-from isthmus.errors import RecipeError, check_integer, check_number
+from isthmus.errors import RecipeError
+from isthmus.settings import AtLeast, Range, Settings
 
 
 class Prior(nn.Module, ABC):
@@ -48,7 +49,7 @@ class Prior(nn.Module, ABC):
         """Set what the prior learns by some training rows."""
 
 
-class PriorSpec(ABC):
+class PriorSpec(Settings, ABC):
     """The frozen description of a prior, as it stands in a Gaussian code.
 
     Attributes:
@@ -56,6 +57,7 @@ class PriorSpec(ABC):
         smallest: latents that it needs at least.
     """
 
+    path: ClassVar[str] = "code.prior"
     kind: ClassVar[str]
     factorised: ClassVar[bool] = False
     smallest: ClassVar[int] = 1
@@ -138,10 +140,7 @@ class LaplacePrior(PriorSpec):
 
     kind: ClassVar[str] = "laplace"
     factorised: ClassVar[bool] = True
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("code.prior.scale", self.scale, 0.0, 1e6, open_low=True)
+    scale: Annotated[float, Range(0, 1e6, open_low=True)] = 1.0
 
     def build(self, latent_dim: int, row: tuple[int, ...] = ()) -> Prior:
         return LaplacePriorModule(self.scale)
@@ -191,10 +190,7 @@ class VampPrior(PriorSpec):
     """
 
     kind: ClassVar[str] = "vamp"
-    components: int = 100
-
-    def __post_init__(self) -> None:
-        check_integer("code.prior.components", self.components)
+    components: Annotated[int, AtLeast(1)] = 100
 
     def build(self, latent_dim: int, row: tuple[int, ...] = ()) -> Prior:
         return VampPriorModule(self.components, row)
@@ -251,10 +247,7 @@ class MixturePrior(PriorSpec):
     """
 
     kind: ClassVar[str] = "mixture"
-    components: int = 10
-
-    def __post_init__(self) -> None:
-        check_integer("code.prior.components", self.components)
+    components: Annotated[int, AtLeast(1)] = 10
 
     def build(self, latent_dim: int, row: tuple[int, ...] = ()) -> Prior:
         return MixturePriorModule(self.components, latent_dim)
@@ -308,12 +301,8 @@ class FlowPrior(PriorSpec):
 
     kind: ClassVar[str] = "flow"
     smallest: ClassVar[int] = 2
-    layers: int = 4
-    hidden_dim: int = 64
-
-    def __post_init__(self) -> None:
-        check_integer("code.prior.layers", self.layers)
-        check_integer("code.prior.hidden_dim", self.hidden_dim)
+    layers: Annotated[int, AtLeast(1)] = 4
+    hidden_dim: Annotated[int, AtLeast(1)] = 64
 
     def build(self, latent_dim: int, row: tuple[int, ...] = ()) -> Prior:
         return FlowPriorModule(CouplingFlow(latent_dim, self.layers, self.hidden_dim))

@@ -6,16 +6,17 @@ Both give the gradient straight through: what the loss says of the quantised lat
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw, auto_width
-from isthmus.errors import RecipeError, check_integer, check_number, explain
+from isthmus.errors import explain
+from isthmus.settings import AtLeast, CountOrAuto, ListOf, Range, Share
 
 # Keeps an entry that is never used finite: its count is smoothed by this share of an even one.
 _SMOOTHING = 1e-5
@@ -76,20 +77,11 @@ class VectorQuantised(CodeSpec):
     kind: ClassVar[str] = "vector_quantised"
     needs: ClassVar[Set[str]] = frozenset({"bottleneck"})  # type: ignore[misc]
     advice: ClassVar[str] = "set network.skips=false, or use a deterministic code"
-    latent_dim: int | Literal["auto"] = "auto"
-    entries: int = 512
-    groups: int | Literal["auto"] = 1
-    decay: float = 0.99
-    restart: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.latent_dim != "auto":
-            check_integer("code.latent_dim", self.latent_dim)
-        check_integer("code.entries", self.entries, 2)
-        if self.groups != "auto":
-            check_integer("code.groups", self.groups)
-        check_number("code.decay", self.decay, 0.0, 0.99999)
-        check_number("code.restart", self.restart, 0.0, 1.0)
+    latent_dim: CountOrAuto = "auto"
+    entries: Annotated[int, AtLeast(2)] = 512
+    groups: CountOrAuto = 1
+    decay: Annotated[float, Range(0, 0.99999)] = 0.99
+    restart: Share = 0.1
 
     @property
     def provides(self) -> Set[str]:
@@ -276,17 +268,8 @@ class FSQ(CodeSpec):
     kind: ClassVar[str] = "fsq"
     needs: ClassVar[Set[str]] = frozenset({"bottleneck"})  # type: ignore[misc]
     advice: ClassVar[str] = "set network.skips=false, or use a deterministic code"
-    latent_dim: int | Literal["auto"] = "auto"
-    levels: tuple[int, ...] = (8, 5, 5, 5)
-
-    def __post_init__(self) -> None:
-        if self.latent_dim != "auto":
-            check_integer("code.latent_dim", self.latent_dim)
-        if isinstance(self.levels, str) or not isinstance(self.levels, Sequence) or not self.levels:
-            raise RecipeError("code.levels: " + explain("numbers of levels", repr(self.levels), "(8, 5, 5, 5)"))
-        object.__setattr__(self, "levels", tuple(self.levels))
-        for number in self.levels:
-            check_integer("code.levels", number, 2)
+    latent_dim: CountOrAuto = "auto"
+    levels: Annotated[tuple[int, ...], ListOf(AtLeast(2), "numbers of levels", "(8, 5, 5, 5)")] = (8, 5, 5, 5)
 
     @property
     def provides(self) -> Set[str]:

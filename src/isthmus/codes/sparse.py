@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from isthmus.codes.base import Code, CodeOutput, CodeSpec, Draw
-from isthmus.errors import RecipeError, check_integer, explain
+from isthmus.errors import RecipeError, explain
+from isthmus.settings import CountOrAuto
 
 # What "auto" means for every sparse code: many latents, of which a row uses few.
 _OVERCOMPLETE = 4
@@ -23,12 +24,6 @@ _LATENTS_FOR_EACH_ACTIVE = 16
 _LONGEST_DEAD_AFTER = 10_000_000
 # Weight of the past in the average of a batch's smallest kept value: it follows training within a few hundred steps.
 _THRESHOLD_MEMORY = 0.99
-
-
-def check_or_auto(where: str, value: object) -> None:
-    """Raise `RecipeError` unless `value` is "auto" or an integer of at least 1."""
-    if value != "auto":
-        check_integer(where, value)
 
 
 class SparseSpec(CodeSpec):
@@ -126,10 +121,7 @@ class CountedSpec(SparseSpec):
 
     k: int | Literal["auto"]
 
-    def __post_init__(self) -> None:
-        check_or_auto("code.latent_dim", self.latent_dim)
-        check_or_auto("code.dead_after", self.dead_after)
-        check_or_auto("code.k", self.k)
+    def check_together(self) -> None:
         if self.k != "auto" and self.latent_dim != "auto" and int(self.k) > int(self.latent_dim):
             expected = f"at most as many as there are latents, {self.latent_dim}"
             raise RecipeError("code.k: " + explain(expected, repr(self.k), "a smaller k, or a larger code.latent_dim"))
@@ -174,9 +166,9 @@ class TopK(CountedSpec):
     """
 
     kind: ClassVar[str] = "top_k"
-    latent_dim: int | Literal["auto"] = "auto"
-    k: int | Literal["auto"] = "auto"
-    dead_after: int | Literal["auto"] = "auto"
+    latent_dim: CountOrAuto = "auto"
+    k: CountOrAuto = "auto"
+    dead_after: CountOrAuto = "auto"
 
     def build(self, row: tuple[int, ...] = ()) -> TopKCode:
         return TopKCode(int(self.latent_dim), int(self.k), int(self.dead_after))
@@ -228,9 +220,9 @@ class BatchTopK(CountedSpec):
 
     kind: ClassVar[str] = "batch_top_k"
     breaks: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
-    latent_dim: int | Literal["auto"] = "auto"
-    k: int | Literal["auto"] = "auto"
-    dead_after: int | Literal["auto"] = "auto"
+    latent_dim: CountOrAuto = "auto"
+    k: CountOrAuto = "auto"
+    dead_after: CountOrAuto = "auto"
 
     def build(self, row: tuple[int, ...] = ()) -> BatchTopKCode:
         return BatchTopKCode(int(self.latent_dim), int(self.k), int(self.dead_after))

@@ -223,12 +223,12 @@ class _LatentPredictor(BaseEstimator):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; try fit(X, y)")
         base = self.autoencoder_
         inference = Inference(base.recipe_, base.schema_, base.encoding_, self.predictor_.autoencoder)
-        outputs = [
-            self.predictor_.head(code.mean.flatten(1))[:real].double().cpu().numpy()
-            for batch in base.encoded_rows(X).batches()
-            for code, real in inference.encode(batch)
-        ]
-        return np.concatenate(outputs)
+
+        def of(block: Batch) -> Tensor:
+            found: Tensor = self.predictor_.head(inference.composition.encode(block).mean.flatten(1)).double()
+            return found
+
+        return np.concatenate([inference.each(batch, of) for batch in base.encoded_rows(X).batches()])
 
 
 def _split(targets: np.ndarray[Any, Any], settings: Training) -> tuple[Tensor, Tensor]:

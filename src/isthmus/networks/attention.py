@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.networks.base import Network, NetworkSpec, Widths
 from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE, Linear
 from isthmus.schema import Batch
+from isthmus.settings import AtLeast, CountOrAuto, Dropout, OneOf
 
 # Attention compares every token with every other: these many are still cheap beside the layers' products.
 _MOST_TOKENS = 25
@@ -61,28 +62,19 @@ class Attention(NetworkSpec):
     """
 
     kind: ClassVar[str] = "attention"
-    patch: int | Literal["auto"] = "auto"
-    form: str = "auto"
-    bottleneck: str = "global"
-    width: int | Literal["auto"] = "auto"
-    heads: int = 4
-    layers: int = 2
-    expansion: int = 2
-    positions: str = "sinusoidal"
-    dropout: float = 0.0
+    patch: CountOrAuto = "auto"
+    form: Annotated[str, OneOf("auto", "image", "series")] = "auto"
+    bottleneck: Annotated[str, OneOf("global", "sequence")] = "global"
+    width: CountOrAuto = "auto"
+    heads: Annotated[int, AtLeast(1)] = 4
+    layers: Annotated[int, AtLeast(1)] = 2
+    expansion: Annotated[int, AtLeast(1)] = 2
+    positions: Annotated[str, OneOf("sinusoidal", "learned")] = "sinusoidal"
+    dropout: Dropout = 0.0
 
-    def __post_init__(self) -> None:
-        if self.patch != "auto":
-            check_integer("network.patch", self.patch)
-        check_choice("network.form", self.form, ["auto", "image", "series"])
-        check_choice("network.bottleneck", self.bottleneck, ["global", "sequence"])
-        for name in ("heads", "layers", "expansion"):
-            check_integer(f"network.{name}", getattr(self, name))
+    def check_together(self) -> None:
         if self.width != "auto":
-            check_integer("network.width", self.width)
             self._check_heads(self.width)
-        check_choice("network.positions", self.positions, ["sinusoidal", "learned"])
-        check_number("network.dropout", self.dropout, 0.0, 0.95)
 
     def _check_heads(self, width: int) -> None:
         if width % self.heads:

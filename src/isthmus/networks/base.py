@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 
 from isthmus.schema import Batch
+from isthmus.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Network(nn.Module, ABC):
         """Start from a constant guess: `bias` is `(parameters, *row)`, usually from the mean of the training rows."""
 
 
-class NetworkSpec(ABC):
+class NetworkSpec(Settings, ABC):
     """The frozen description of a network, as it stands in a recipe.
 
     `needs` and `provides` are the compatibility system: a part that needs a property no other part provides is refused
@@ -133,6 +134,7 @@ class NetworkSpec(ABC):
     and `bottleneck` when all that the decoder learns of a row passes through the code.
     """
 
+    path: ClassVar[str] = "network"
     kind: ClassVar[str]
     needs: Set[str] = frozenset()
     advice: ClassVar[str] = "use another network"

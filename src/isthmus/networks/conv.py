@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.networks.base import Network, NetworkSpec, Widths
 from isthmus.networks.conv_layers import ConvLayer, Enlarging, Style, Whole, Window
 from isthmus.networks.layers import ACTIVATIONS, HIDDEN_STD, OUTPUT_SCALE, linear
 from isthmus.schema import Batch
+from isthmus.settings import AtLeast, Dropout, ListOf, OneOf
 
 # Maps of this many positions along a side, or fewer, are left to the layer between maps and code ("auto").
 _SMALL_MAP = 8
+
+
+def _each_stage(other: str, example: str) -> ListOf:
+    return ListOf(AtLeast(1), f"a list of integers, one for each stage, or {other}", example)
 
 
 @dataclass(frozen=True)
@@ -64,51 +69,25 @@ class Conv(NetworkSpec):
     """
 
     kind: ClassVar[str] = "conv"
-    channels: tuple[int, ...] | Literal["auto"] = "auto"
-    kernel: int = 3
-    stride: int | tuple[int, ...] = 2
-    normalisation: str | None = None
-    activation: str = "relu"
-    dropout: float = 0.0
+    channels: Annotated[tuple[int, ...] | Literal["auto"], _each_stage('"auto"', "(16, 32)")] = "auto"
+    kernel: Annotated[int, AtLeast(1)] = 3
+    stride: Annotated[int | tuple[int, ...], _each_stage("one integer", "2"), AtLeast(1)] = 2
+    normalisation: Annotated[str | None, OneOf(None, "batch", "layer", "group")] = None
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
+    dropout: Dropout = 0.0
     residual: bool = False
-    bottleneck: str = "global"
+    bottleneck: Annotated[str, OneOf("global", "spatial")] = "global"
     skips: bool = False
     tied: bool = False
-    upsampling: str = "transposed"
+    upsampling: Annotated[str, OneOf("transposed", "nearest")] = "transposed"
 
-    def __post_init__(self) -> None:
-        check_integer("network.kernel", self.kernel)
-        if self.channels != "auto":
-            self._check_list("channels", '"auto"', "(16, 32)")
-        if isinstance(self.stride, list | tuple):
-            self._check_list("stride", "one integer", "2")
-            if self.channels != "auto" and len(self.stride) != len(self.channels):
-                stages = f"as many strides as stages, {len(self.channels)}"
-                raise RecipeError("network.stride: " + explain(stages, f"{len(self.stride)}", "one integer for all"))
-        else:
-            check_integer("network.stride", self.stride)
+    def check_together(self) -> None:
+        if isinstance(self.stride, tuple) and self.channels != "auto" and len(self.stride) != len(self.channels):
+            stages = f"as many strides as stages, {len(self.channels)}"
+            raise RecipeError("network.stride: " + explain(stages, f"{len(self.stride)}", "one integer for all"))
         if self.kernel < max(self.strides(1)):
             window = f"a window that leaves out no pixel, of {max(self.strides(1))} at least"
             raise RecipeError("network.kernel: " + explain(window, f"{self.kernel}", "a smaller network.stride"))
-        check_choice("network.normalisation", self.normalisation, [None, "batch", "layer", "group"])
-        check_choice("network.activation", self.activation, ACTIVATIONS)
-        check_number("network.dropout", self.dropout, 0.0, 0.95)
-        check_choice("network.residual", self.residual, [False, True])
-        check_choice("network.bottleneck", self.bottleneck, ["global", "spatial"])
-        check_choice("network.skips", self.skips, [False, True])
-        check_choice("network.tied", self.tied, [False, True])
-        check_choice("network.upsampling", self.upsampling, ["transposed", "nearest"])
-
-    def _check_list(self, name: str, other: str, example: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-            raise RecipeError(
-                f"network.{name}: "
-                + explain(f"a list of integers, one for each stage, or {other}", repr(value), example)
-            )
-        object.__setattr__(self, name, tuple(value))
-        for number in value:
-            check_integer(f"network.{name}", number)
 
     def strides(self, stages: int) -> tuple[int, ...]:
         """Return the stride of each of so many stages."""

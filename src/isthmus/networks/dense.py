@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.errors import RecipeError
 from isthmus.networks.base import Network, NetworkSpec, Stage, Widths
 from isthmus.networks.layers import (
     ACTIVATIONS,
@@ -24,6 +24,7 @@ from isthmus.networks.layers import (
 )
 from isthmus.networks.sparse_linear import sparse_decode, sparse_gradient_encode, worthwhile
 from isthmus.schema import Batch
+from isthmus.settings import AtLeast, Dropout, ListOf, OneOf, Range
 
 
 @dataclass(frozen=True)
@@ -62,35 +63,17 @@ class Dense(NetworkSpec):
     """
 
     kind: ClassVar[str] = "dense"
-    hidden_dims: tuple[int, ...] | Literal["auto"] = "auto"
-    activation: str = "relu"
-    normalisation: str | None = None
-    dropout: float = 0.0
+    hidden_dims: Annotated[
+        tuple[int, ...] | Literal["auto"], ListOf(AtLeast(1), 'a list of widths or "auto"', "(512, 256)", least=0)
+    ] = "auto"
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
+    normalisation: Annotated[str | None, OneOf(None, "batch", "layer")] = None
+    dropout: Dropout = 0.0
     residual: bool = False
     tied: bool = False
     unit_decoder: bool = False
-    spectral_norm: float | None = None
+    spectral_norm: Annotated[float | None, Range(0, open_low=True)] = None
     sees_mask: bool = False
-
-    def __post_init__(self) -> None:
-        if self.hidden_dims != "auto":
-            if isinstance(self.hidden_dims, str) or not isinstance(self.hidden_dims, Sequence):
-                raise RecipeError(
-                    "network.hidden_dims: "
-                    + explain('a list of widths or "auto"', repr(self.hidden_dims), "(512, 256)")
-                )
-            object.__setattr__(self, "hidden_dims", tuple(self.hidden_dims))
-            for width in self.hidden_dims:
-                check_integer("network.hidden_dims", width)
-        check_choice("network.activation", self.activation, ACTIVATIONS)
-        check_choice("network.normalisation", self.normalisation, [None, "batch", "layer"])
-        check_number("network.dropout", self.dropout, 0.0, 0.95)
-        check_choice("network.residual", self.residual, [False, True])
-        check_choice("network.tied", self.tied, [False, True])
-        check_choice("network.unit_decoder", self.unit_decoder, [False, True])
-        check_choice("network.sees_mask", self.sees_mask, [False, True])
-        if self.spectral_norm is not None:
-            check_number("network.spectral_norm", self.spectral_norm, 0.0, open_low=True)
 
     @property
     def minimum_batch(self) -> int:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.networks.base import Network, NetworkSpec, Widths
 from isthmus.networks.cells import CELLS, Cell, State
 from isthmus.networks.layers import HIDDEN_STD, OUTPUT_SCALE, Linear
 from isthmus.schema import Batch
+from isthmus.settings import AtLeast, CountOrAuto, Dropout, ListOf, OneOf
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,14 @@ class Recurrent(NetworkSpec):
     """
 
     kind: ClassVar[str] = "recurrent"
-    cell: str = "lstm"
-    hidden_dims: tuple[int, ...] | Literal["auto"] = "auto"
+    cell: Annotated[str, OneOf(*CELLS)] = "lstm"
+    hidden_dims: Annotated[
+        tuple[int, ...] | Literal["auto"], ListOf(AtLeast(1), 'a list of one width or more, or "auto"', "(64,)")
+    ] = "auto"
     bidirectional: bool = True
-    decoder: str = "repeat"
-    frame: int | Literal["auto"] = "auto"
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_choice("network.cell", self.cell, CELLS)
-        if self.hidden_dims != "auto":
-            if isinstance(self.hidden_dims, str) or not isinstance(self.hidden_dims, Sequence) or not self.hidden_dims:
-                raise RecipeError(
-                    "network.hidden_dims: "
-                    + explain('a list of one width or more, or "auto"', repr(self.hidden_dims), "(64,)")
-                )
-            object.__setattr__(self, "hidden_dims", tuple(self.hidden_dims))
-            for width in self.hidden_dims:
-                check_integer("network.hidden_dims", width)
-        check_choice("network.bidirectional", self.bidirectional, [False, True])
-        check_choice("network.decoder", self.decoder, MODES)
-        if self.frame != "auto":
-            check_integer("network.frame", self.frame)
-        check_number("network.dropout", self.dropout, 0.0, 0.95)
+    decoder: Annotated[str, OneOf(*MODES)] = "repeat"
+    frame: CountOrAuto = "auto"
+    dropout: Dropout = 0.0
 
     @property
     def reads_steps(self) -> bool:

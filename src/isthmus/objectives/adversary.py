@@ -12,15 +12,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number
+from isthmus.errors import RecipeError
 from isthmus.objectives.base import Forward, OwningTerm, Shapes, Term
 from isthmus.objectives.noise import standard_normal
+from isthmus.settings import AtLeast, NotNegative
 
 _SLOPE = 0.2
 # Images with a shorter side below this have nothing for a convolution of stride two to find.
@@ -133,12 +134,8 @@ class LatentAdversary(Term):
     """
 
     kind: ClassVar[str] = "latent_adversary"
-    width: int = 64
-    r1: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_integer("objective.latent_adversary.width", self.width)
-        check_number("objective.latent_adversary.r1", self.r1, 0.0)
+    width: Annotated[int, AtLeast(1)] = 64
+    r1: NotNegative = 0.1
 
     def __call__(self, forward: Forward) -> Tensor:
         raise RecipeError("a latent_adversary has a network of its own; try recipe.build, which builds it")
@@ -202,18 +199,12 @@ class ImageAdversary(Term):
         "set objective.image_adversary.sampled=false, or network.skips=false, and use a likelihood whose mean has "
         "gradients, such as normal"
     )
-    adversarial: float = 1.0
-    matching: float = 1.0
-    width: int = 32
-    r1: float = 0.1
+    adversarial: NotNegative = 1.0
+    matching: NotNegative = 1.0
+    width: Annotated[int, AtLeast(1)] = 32
+    r1: NotNegative = 0.1
     sampled: bool = False
     minimum_batch: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        for name in ("adversarial", "matching", "r1"):
-            check_number(f"objective.image_adversary.{name}", getattr(self, name), 0.0)
-        check_integer("objective.image_adversary.width", self.width)
-        check_choice("objective.image_adversary.sampled", self.sampled, [False, True])
 
     @property
     def needs(self) -> Set[str]:  # type: ignore[override]

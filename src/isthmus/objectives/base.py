@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.objectives.schedules import Schedule
 from isthmus.objectives.support import SUPPORTS, Support
 from isthmus.schema import Batch, Schema
+from isthmus.settings import Range, Settings
 
 
 class LatentDensity(Protocol):
@@ -143,7 +144,7 @@ class Likelihood(Protocol):
         """Return the parameters `(parameters, *shape)` of a constant guess, from column means and variances."""
 
 
-class LikelihoodSpec(ABC):
+class LikelihoodSpec(Settings, ABC):
     """The frozen description of a likelihood.
 
     Attributes:
@@ -154,6 +155,7 @@ class LikelihoodSpec(ABC):
         provides: `expectation` where `mean` has gradients, which terms on the expected rows need.
     """
 
+    path: ClassVar[str] = "objective.likelihood"
     kind: ClassVar[str]
     parameters: int
     support: str
@@ -186,7 +188,7 @@ class LikelihoodSpec(ABC):
         return None if misfit is None else f"the likelihood {self.kind!r} cannot hold the data: {misfit}"
 
 
-class Term(ABC):
+class Term(Settings, ABC):
     """A quantity added to the loss.
 
     `needs` names what other parts must provide; `advice` says what to do when nothing does. A term **that owns
@@ -201,6 +203,7 @@ class Term(ABC):
         layerwise: whether greedy pretraining applies it to every layer.
     """
 
+    path: ClassVar[str] = "objective.{kind}"
     kind: ClassVar[str]
     needs: Set[str] = frozenset()
     advice: ClassVar[str] = ""
@@ -238,6 +241,8 @@ class OwningTerm(nn.Module, ABC):
 
 
 Weight = float | Schedule
+# Of a weight that is no schedule.
+WEIGHT = Range(0)
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,7 @@ class WeightedTerm:
         if not isinstance(self.term, Term):
             raise RecipeError("objective.terms: " + explain("a term", repr(self.term), "KL()"))
         if not isinstance(self.weight, Schedule):
-            check_number(f"objective.{self.term.kind}.weight", self.weight, 0.0)
+            WEIGHT.checked(f"objective.{self.term.kind}.weight", self.weight)
 
     def at(self, progress: float) -> float:
         """Return the weight at a share of the training steps."""

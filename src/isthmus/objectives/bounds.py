@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, cast
+from typing import Annotated, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number
+from isthmus.errors import RecipeError
 from isthmus.objectives.base import Forward, Term
+from isthmus.settings import AtLeast, NotNegative, PositiveShare
 
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 
@@ -49,13 +50,8 @@ class ImportanceWeighted(Term):
     needs: ClassVar[Set[str]] = frozenset({"posterior"})  # type: ignore[misc]
     advice: ClassVar[str] = "use a variational code, such as the gaussian one"
     excludes: ClassVar[Set[str]] = frozenset({"kl", "capacity"})
-    samples: int = 50
+    samples: Annotated[int, AtLeast(1)] = 50
     doubly_reparameterised: bool = True
-
-    def __post_init__(self) -> None:
-        check_integer("objective.importance_weighted.samples", self.samples)
-        where = "objective.importance_weighted.doubly_reparameterised"
-        check_choice(where, self.doubly_reparameterised, [False, True])
 
     def __call__(self, forward: Forward) -> Tensor:
         code, cost = forward.code, forward.reconstruction
@@ -127,11 +123,7 @@ class TotalCorrelation(Term):
     needs: ClassVar[Set[str]] = frozenset({"diagonal_posterior"})  # type: ignore[misc]
     advice: ClassVar[str] = "use a gaussian code, or drop the term"
     minimum_batch: ClassVar[int] = 2
-    rows: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.rows is not None:
-            check_integer("objective.total_correlation.rows", self.rows, 2)
+    rows: Annotated[int | None, AtLeast(2)] = None
 
     def __call__(self, forward: Forward) -> Tensor:
         posterior = cast(_DiagonalDensity, forward.code.posterior)
@@ -177,12 +169,8 @@ class Capacity(Term):
     needs: ClassVar[Set[str]] = frozenset({"kl"})  # type: ignore[misc]
     advice: ClassVar[str] = "drop the term or use a gaussian code"
     excludes: ClassVar[Set[str]] = frozenset({"kl", "importance_weighted"})
-    end: float = 25.0
-    over: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("objective.capacity.end", self.end, 0.0)
-        check_number("objective.capacity.over", self.over, 0.0, 1.0, open_low=True)
+    end: NotNegative = 25.0
+    over: PositiveShare = 0.5
 
     def capacity(self, progress: float) -> float:
         """Return C at a share of the training steps."""

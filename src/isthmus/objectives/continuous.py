@@ -6,24 +6,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from isthmus.errors import check_choice, check_number
 from isthmus.objectives.base import Likelihood, LikelihoodSpec
 from isthmus.objectives.reconstruction import sum_observed
 from isthmus.objectives.support import SUPPORTS
+from isthmus.settings import OneOf, Range, Share
 
-
-def _check_spread(name: str, spread: object, floor: object) -> None:
-    where = f"objective.likelihood.{name}"
-    if isinstance(spread, str):
-        check_choice(where, spread, ["column", "row"])
-    else:
-        check_number(where, spread, 0.0, open_low=True)
-    check_number("objective.likelihood.floor", floor, 0.0, 1.0)
+Spread = Annotated[str | float, OneOf("column", "row"), Range(0, open_low=True)]
 
 
 class LocationSpread(nn.Module, ABC):
@@ -114,11 +107,8 @@ class Normal(LikelihoodSpec):
 
     kind: ClassVar[str] = "normal"
     support: ClassVar[str] = "real"  # type: ignore[misc]
-    variance: str | float = "column"
-    floor: float = 1e-4
-
-    def __post_init__(self) -> None:
-        _check_spread("variance", self.variance, self.floor)
+    variance: Spread = "column"
+    floor: Share = 1e-4
 
     @property
     def parameters(self) -> int:  # type: ignore[override]
@@ -171,11 +161,8 @@ class Laplace(LikelihoodSpec):
 
     kind: ClassVar[str] = "laplace"
     support: ClassVar[str] = "real"  # type: ignore[misc]
-    scale: str | float = "column"
-    floor: float = 1e-3
-
-    def __post_init__(self) -> None:
-        _check_spread("scale", self.scale, self.floor)
+    scale: Spread = "column"
+    floor: Share = 1e-3
 
     @property
     def parameters(self) -> int:  # type: ignore[override]
@@ -229,16 +216,9 @@ class StudentT(LikelihoodSpec):
 
     kind: ClassVar[str] = "student_t"
     support: ClassVar[str] = "real"  # type: ignore[misc]
-    scale: str | float = "column"
-    degrees: str | float = "learned"
-    floor: float = 1e-3
-
-    def __post_init__(self) -> None:
-        _check_spread("scale", self.scale, self.floor)
-        if isinstance(self.degrees, str):
-            check_choice("objective.likelihood.degrees", self.degrees, ["learned"])
-        else:
-            check_number("objective.likelihood.degrees", self.degrees, 0.0, open_low=True)
+    scale: Spread = "column"
+    degrees: Annotated[str | float, OneOf("learned"), Range(0, open_low=True)] = "learned"
+    floor: Share = 1e-3
 
     @property
     def parameters(self) -> int:  # type: ignore[override]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from isthmus.errors import RecipeError, check_number, explain
 from isthmus.objectives.base import Forward, Term
 from isthmus.objectives.noise import standard_normal
+from isthmus.settings import ListOf, Range
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Discrepancy(Term):
     kind: ClassVar[str] = "discrepancy"
     needs: ClassVar[Set[str]] = frozenset()  # type: ignore[misc]
     minimum_batch: ClassVar[int] = 2
-    scales: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-    def __post_init__(self) -> None:
-        where = "objective.discrepancy.scales"
-        if not isinstance(self.scales, list | tuple) or not self.scales:
-            raise RecipeError(f"{where}: " + explain("one or more numbers", repr(self.scales), "[0.2, 1, 5]"))
-        object.__setattr__(self, "scales", tuple(self.scales))
-        for scale in self.scales:
-            check_number(where, scale, 0.0, open_low=True)
+    scales: Annotated[tuple[float, ...], ListOf(Range(0, open_low=True), "one or more numbers", "[0.2, 1, 5]")] = (
+        0.1,
+        0.2,
+        0.5,
+        1.0,
+        2.0,
+        5.0,
+        10.0,
+    )
 
     def __call__(self, forward: Forward) -> Tensor:
         z = forward.code.z.flatten(-forward.code.mean.ndim + 1)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.objectives.base import Likelihood, LikelihoodSpec
 from isthmus.objectives.reconstruction import LOGIT_MARGIN, solve_increasing, sum_observed
 from isthmus.objectives.support import SUPPORTS, Support
 from isthmus.schema import Schema
+from isthmus.settings import AtLeast, OneOf, Range
 
 # A column that is zero in all training rows would ask for an infinite logarithm.
 _LEAST_MEAN = 1e-4
@@ -115,13 +116,7 @@ class NegativeBinomial(LikelihoodSpec):
     kind: ClassVar[str] = "negative_binomial"
     parameters: ClassVar[int] = 1  # type: ignore[misc]
     support: ClassVar[str] = "counts"  # type: ignore[misc]
-    dispersion: str | float = "column"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.dispersion, str):
-            check_choice("objective.likelihood.dispersion", self.dispersion, ["column"])
-        else:
-            check_number("objective.likelihood.dispersion", self.dispersion, 0.0, open_low=True)
+    dispersion: Annotated[str | float, OneOf("column"), Range(0, open_low=True)] = "column"
 
     def build(self, row: tuple[int, ...]) -> Likelihood:
         return NegativeBinomialLikelihood(self, row)
@@ -301,11 +296,7 @@ class Categorical(LikelihoodSpec):
     provides: ClassVar[Set[str]] = frozenset()  # type: ignore[misc]
     support: ClassVar[str] = "categories"  # type: ignore[misc]
     constant: ClassVar[float] = 0.0
-    classes: int | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        if self.classes != "auto":
-            check_integer("objective.likelihood.classes", self.classes, 2)
+    classes: Annotated[int | Literal["auto"], AtLeast(2)] = "auto"
 
     @property
     def parameters(self) -> int:  # type: ignore[override]

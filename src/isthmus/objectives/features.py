@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isthmus.errors import RecipeError, check_number, explain, unknown_name
+from isthmus.errors import RecipeError, explain, unknown_name
 from isthmus.objectives.images import ImageTerm
+from isthmus.settings import Pattern, Range
 
 # An image is halved until a side would be shorter than this.
 _SMALLEST_LEVEL = 4
@@ -62,7 +63,7 @@ def register_features(name: str, module: nn.Module) -> None:
         >>> Perceptual("small").misfit((1, 8, 8)) is None
         True
     """
-    _check_name("name", name)
+    _NAME.checked("name", name)
     if not isinstance(module, nn.Module):
         raise RecipeError("module: " + explain("a torch.nn.Module", repr(module), "a network in a module of its own"))
     if name == "laplacian":
@@ -70,9 +71,7 @@ def register_features(name: str, module: nn.Module) -> None:
     FEATURES[name] = copy.deepcopy(module).requires_grad_(False).eval()
 
 
-def _check_name(where: str, name: object) -> None:
-    if not isinstance(name, str) or not name.isidentifier():
-        raise RecipeError(f"{where}: " + explain("letters, digits and underscores", repr(name), "laplacian"))
+_NAME = Pattern(r"[^\W\d]\w*", "letters, digits and underscores", "laplacian")
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,8 @@ class Perceptual(ImageTerm):
     """
 
     kind: ClassVar[str] = "perceptual"
-    features: str = "laplacian"
-    power: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_name("objective.perceptual.features", self.features)
-        check_number("objective.perceptual.power", self.power, 1.0, 2.0)
+    features: Annotated[str, _NAME] = "laplacian"
+    power: Annotated[float, Range(1, 2)] = 1.0
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         if self.features not in FEATURES:

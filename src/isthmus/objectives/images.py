@@ -10,14 +10,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isthmus.errors import check_integer, check_number, explain
+from isthmus.errors import explain
 from isthmus.objectives.base import Forward, Term
+from isthmus.settings import AtLeast, NotNegative, Positive, Range
 
 # Wang et al. 2004: a window of 11 pixels, 1.5 wide; constants for values from 0 to `value_range`.
 _WIDTH = 1.5
@@ -117,12 +118,8 @@ class StructuralSimilarity(ImageTerm):
     """
 
     kind: ClassVar[str] = "ssim"
-    window: int = 11
-    value_range: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_integer("objective.ssim.window", self.window, 2)
-        check_number("objective.ssim.value_range", self.value_range, 0.0, open_low=True)
+    window: Annotated[int, AtLeast(2)] = 11
+    value_range: Positive = 1.0
 
     def compare(self, made: Tensor, wanted: Tensor) -> Tensor:
         return _values(made) * (1.0 - _similarity(made, wanted, self.window, self.value_range)[0])
@@ -149,12 +146,8 @@ class MultiScaleSimilarity(ImageTerm):
     """
 
     kind: ClassVar[str] = "ms_ssim"
-    window: int = 11
-    value_range: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_integer("objective.ms_ssim.window", self.window, 2)
-        check_number("objective.ms_ssim.value_range", self.value_range, 0.0, open_low=True)
+    window: Annotated[int, AtLeast(2)] = 11
+    value_range: Positive = 1.0
 
     def scales(self, height: int, width: int) -> int:
         """Return how many scales an image of a size has."""
@@ -197,10 +190,7 @@ class Edges(ImageTerm):
     """
 
     kind: ClassVar[str] = "edges"
-    power: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("objective.edges.power", self.power, 1.0, 2.0)
+    power: Annotated[float, Range(1, 2)] = 1.0
 
     def compare(self, made: Tensor, wanted: Tensor) -> Tensor:
         total = made.new_zeros(len(made))
@@ -234,10 +224,7 @@ class Frequencies(ImageTerm):
     """
 
     kind: ClassVar[str] = "frequencies"
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("objective.frequencies.alpha", self.alpha, 0.0)
+    alpha: NotNegative = 1.0
 
     def compare(self, made: Tensor, wanted: Tensor) -> Tensor:
         error = torch.fft.fft2(made - wanted, norm="ortho")

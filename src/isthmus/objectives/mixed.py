@@ -61,7 +61,7 @@ class Mixed(LikelihoodSpec):
     kind: ClassVar[str] = "mixed"
     parts: tuple[tuple[tuple[int, ...], LikelihoodSpec], ...] = ()
 
-    def __post_init__(self) -> None:
+    def check_together(self) -> None:
         if not isinstance(self.parts, list | tuple) or not self.parts:
             raise RecipeError(f"{_WHERE}: " + explain("pairs of columns and likelihood", repr(self.parts), _EXAMPLE))
         object.__setattr__(self, "parts", tuple(self._part(part) for part in self.parts))

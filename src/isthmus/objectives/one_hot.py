@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from isthmus.objectives.base import Likelihood, LikelihoodSpec
 from isthmus.objectives.reconstruction import sum_observed
 from isthmus.objectives.support import SUPPORTS
 from isthmus.schema import Schema
+from isthmus.settings import AtLeast, ListOf
 
 _WHERE = "objective.likelihood.sizes"
 # A category that no training row has would ask for an infinite logarithm.
@@ -50,16 +51,10 @@ class OneHot(LikelihoodSpec):
     kind: ClassVar[str] = "one_hot"
     parameters: ClassVar[int] = 1  # type: ignore[misc]
     support: ClassVar[str] = "unit"  # type: ignore[misc]
-    sizes: tuple[int, ...] | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        if self.sizes == "auto":
-            return
-        plain = isinstance(self.sizes, Sequence) and not isinstance(self.sizes, str) and len(self.sizes) > 0
-        if not plain or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in self.sizes):
-            expected = "the number of values in each group, 1 at least"
-            raise RecipeError(f"{_WHERE}: " + explain(expected, repr(self.sizes), "(3, 70, 11), or auto"))
-        object.__setattr__(self, "sizes", tuple(self.sizes))
+    sizes: Annotated[
+        tuple[int, ...] | Literal["auto"],
+        ListOf(AtLeast(1), "the number of values in each group, 1 at least", "(3, 70, 11), or auto"),
+    ] = "auto"
 
     def misfit(self, row: tuple[int, ...]) -> str | None:
         width = math.prod(row)

@@ -6,14 +6,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isthmus.errors import check_choice
 from isthmus.objectives.base import Likelihood, LikelihoodSpec, Objective
+from isthmus.settings import OneOf
 
 
 def Reconstruction(likelihood: LikelihoodSpec) -> Objective:
@@ -75,10 +75,7 @@ class SquaredError(LikelihoodSpec):
     kind: ClassVar[str] = "squared_error"
     parameters: ClassVar[int] = 1  # type: ignore[misc]
     constant: ClassVar[float] = 0.5 * math.log(math.pi)
-    output: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_choice("objective.likelihood.output", self.output, ["auto", "linear", "sigmoid"])
+    output: Annotated[str, OneOf("auto", "linear", "sigmoid")] = "auto"
 
     @property
     def support(self) -> str:  # type: ignore[override]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from isthmus.errors import RecipeError, check_integer, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.objectives.base import Forward, Term
 from isthmus.objectives.noise import signs
+from isthmus.settings import AtLeast, CountOrNone, ListOf, NotNegative, Range
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,7 @@ class KL(Term):
 
     kind: ClassVar[str] = "kl"
     advice: ClassVar[str] = "drop the term or use a gaussian code"
-    free_nats: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_number("objective.kl.free_nats", self.free_nats, 0.0)
+    free_nats: NotNegative = 0.0
 
     @property
     def needs(self) -> Set[str]:  # type: ignore[override]
@@ -86,10 +84,7 @@ class SparsityTarget(Term):
     kind: ClassVar[str] = "sparsity_target"
     needs: ClassVar[Set[str]] = frozenset({"unit_interval"})  # type: ignore[misc]
     advice: ClassVar[str] = "set code.activation=sigmoid or use the L1 term `sparsity`"
-    target: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_number("objective.sparsity_target.target", self.target, 0.001, 0.999)
+    target: Annotated[float, Range(0.001, 0.999)] = 0.05
 
     def __call__(self, forward: Forward) -> Tensor:
         # float32 rounds a saturated sigmoid to 0 or 1, where the divergence is infinite.
@@ -154,11 +149,7 @@ class Contraction(Term):
     layerwise: ClassVar[bool] = True
     needs: ClassVar[Set[str]] = frozenset({"independent_rows"})  # type: ignore[misc]
     advice: ClassVar[str] = "set network.normalisation to layer or null, and use a code that reads each row alone"
-    probes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.probes is not None:
-            check_integer("objective.contraction.probes", self.probes)
+    probes: CountOrNone = None
 
     def __call__(self, forward: Forward) -> Tensor:
         training = torch.is_grad_enabled()
@@ -197,10 +188,7 @@ class DecoderGradient(Term):
     advice: ClassVar[str] = (
         "set network.normalisation to layer or null, and use a likelihood whose mean has gradients, such as normal"
     )
-    probes: int = 1
-
-    def __post_init__(self) -> None:
-        check_integer("objective.decoder_gradient.probes", self.probes)
+    probes: Annotated[int, AtLeast(1)] = 1
 
     def __call__(self, forward: Forward) -> Tensor:
         code, likelihood, training = forward.code, forward.likelihood, torch.is_grad_enabled()
@@ -242,19 +230,12 @@ class Nested(Term):
     kind: ClassVar[str] = "nested"
     needs: ClassVar[Set[str]] = frozenset({"bottleneck"})  # type: ignore[misc]
     advice: ClassVar[str] = "set network.skips=false"
-    prefixes: tuple[int, ...] | None = None
+    prefixes: Annotated[tuple[int, ...] | None, ListOf(AtLeast(1), "rising numbers of latents", "[1, 2, 4]")] = None
 
-    def __post_init__(self) -> None:
-        if self.prefixes is None:
-            return
-        where = "objective.nested.prefixes"
-        if not isinstance(self.prefixes, list | tuple) or not self.prefixes:
-            raise RecipeError(f"{where}: " + explain("rising numbers of latents", repr(self.prefixes), "[1, 2, 4]"))
-        object.__setattr__(self, "prefixes", tuple(self.prefixes))
-        for number in self.prefixes:
-            check_integer(where, number)
-        if list(self.prefixes) != sorted(set(self.prefixes)):
-            raise RecipeError(f"{where}: " + explain("rising numbers of latents", repr(self.prefixes), "[1, 2, 4]"))
+    def check_together(self) -> None:
+        if self.prefixes is not None and list(self.prefixes) != sorted(set(self.prefixes)):
+            expected, where = "rising numbers of latents", "objective.nested.prefixes"
+            raise RecipeError(f"{where}: " + explain(expected, repr(self.prefixes), "[1, 2, 4]"))
 
     def numbers(self, latents: int) -> tuple[int, ...]:
         """Return the prefixes of a code of a width."""

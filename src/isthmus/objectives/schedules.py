@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from isthmus.errors import check_integer, check_number
+from isthmus.settings import AtLeast, NotNegative, PositiveShare, Range, Settings
 
 
-class Schedule(ABC):
+class Schedule(Settings, ABC):
     """A weight that changes during training.
 
     Validation and model selection always use the weight at the end, so that epochs compare.
     """
 
+    path: ClassVar[str] = "weight"
     kind: ClassVar[str]
 
     @property
@@ -45,14 +46,9 @@ class Linear(Schedule):
     """
 
     kind: ClassVar[str] = "linear"
-    end: float = 1.0
-    start: float = 0.0
-    over: float = 0.25
-
-    def __post_init__(self) -> None:
-        check_number("weight.end", self.end, 0.0)
-        check_number("weight.start", self.start, 0.0)
-        check_number("weight.over", self.over, 0.0, 1.0, open_low=True)
+    end: NotNegative = 1.0
+    start: NotNegative = 0.0
+    over: PositiveShare = 0.25
 
     @property
     def settled(self) -> float:
@@ -82,14 +78,9 @@ class Logistic(Schedule):
     """
 
     kind: ClassVar[str] = "logistic"
-    end: float = 1.0
-    over: float = 0.5
-    steepness: float = 12.0
-
-    def __post_init__(self) -> None:
-        check_number("weight.end", self.end, 0.0)
-        check_number("weight.over", self.over, 0.0, 1.0, open_low=True)
-        check_number("weight.steepness", self.steepness, 0.1, 100.0)
+    end: NotNegative = 1.0
+    over: PositiveShare = 0.5
+    steepness: Annotated[float, Range(0.1, 100)] = 12.0
 
     @property
     def settled(self) -> float:
@@ -121,14 +112,9 @@ class Cyclical(Schedule):
     """
 
     kind: ClassVar[str] = "cyclical"
-    end: float = 1.0
-    cycles: int = 4
-    rising: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("weight.end", self.end, 0.0)
-        check_integer("weight.cycles", self.cycles)
-        check_number("weight.rising", self.rising, 0.0, 1.0, open_low=True)
+    end: NotNegative = 1.0
+    cycles: Annotated[int, AtLeast(1)] = 4
+    rising: PositiveShare = 0.5
 
     @property
     def settled(self) -> float:

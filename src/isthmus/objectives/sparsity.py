@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isthmus.errors import check_integer, check_number
 from isthmus.objectives.base import Forward, Term
+from isthmus.settings import CountOrNone, NotNegative
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,7 @@ class Auxiliary(Term):
     kind: ClassVar[str] = "auxiliary"
     needs: ClassVar[Set[str]] = frozenset({"dead_latents"})  # type: ignore[misc]
     advice: ClassVar[str] = "drop the term or use a sparse code, such as top_k"
-    k_aux: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.k_aux is not None:
-            check_integer("objective.auxiliary.k_aux", self.k_aux)
+    k_aux: CountOrNone = None
 
     def __call__(self, forward: Forward) -> Tensor:
         dead = forward.code.quantities["dead"]
@@ -109,10 +105,7 @@ class Gate(Term):
     kind: ClassVar[str] = "gate"
     needs: ClassVar[Set[str]] = frozenset({"gate"})  # type: ignore[misc]
     advice: ClassVar[str] = "drop the term or use a gated code"
-    sparsity: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("objective.gate.sparsity", self.sparsity, 0.0)
+    sparsity: NotNegative = 0.5
 
     def __call__(self, forward: Forward) -> Tensor:
         opened = torch.relu(forward.code.quantities["gate"])

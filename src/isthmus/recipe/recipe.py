@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar
 
 from isthmus.atomic import readable_json
 from isthmus.codes import CodeSpec, Deterministic
 from isthmus.composition import Composition
 from isthmus.corruptions import Corruption
-from isthmus.errors import RecipeError, check_choice, check_integer, check_number, explain
+from isthmus.errors import RecipeError, explain
 from isthmus.networks import Dense, NetworkSpec, Widths
 from isthmus.objectives import (
     BinaryCrossEntropy,
@@ -34,6 +34,18 @@ from isthmus.recipe.auto import (
 )
 from isthmus.recipe.serialise import AXES, assign, check_fields, check_mapping, decode_objective, decode_part, encode
 from isthmus.schema import Schema
+from isthmus.settings import (
+    AtLeast,
+    CountOrAuto,
+    CountOrNone,
+    ListOf,
+    NotNegative,
+    OneOf,
+    Pattern,
+    Range,
+    Settings,
+    Share,
+)
 
 FORMAT = 1
 # Enough steps for a small network to converge; measured on tables and on images of 28 x 28.
@@ -41,7 +53,7 @@ _STEPS_WANTED = 5000
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Settings):
     """How a recipe is trained.
 
     Args:
@@ -67,58 +79,28 @@ class Training:
         checkpoint_seconds: time between two checkpoints, where checkpoints are asked for.
     """
 
-    epochs: int | Literal["auto"] = "auto"
-    batch_size: int | Literal["auto"] = "auto"
-    learning_rate: float = 4e-3
-    schedule: str = "linear"
-    warmup_steps: int = 40
-    betas: tuple[float, float] = (0.9, 0.97)
-    weight_decay: float = 0.0
-    clip: float | None = 2.0
-    opening: float = 0.0
-    pretraining: int = 0
-    validation_fraction: float = 0.1
-    patience: int | None = 20
-    device: str = "auto"
-    precision: str = "float32"
+    path: ClassVar[str] = "training"
+    epochs: CountOrAuto = "auto"
+    batch_size: CountOrAuto = "auto"
+    learning_rate: Annotated[float, Range(0, 10, open_low=True)] = 4e-3
+    schedule: Annotated[str, OneOf("linear", "cosine", "constant")] = "linear"
+    warmup_steps: Annotated[int, AtLeast(0)] = 40
+    betas: Annotated[tuple[float, float], ListOf(Range(0, 0.99999), "two numbers", "(0.9, 0.99)", least=2, most=2)] = (
+        0.9,
+        0.97,
+    )
+    weight_decay: Share = 0.0
+    clip: Annotated[float | None, Range(0, open_low=True)] = 2.0
+    opening: Share = 0.0
+    pretraining: Annotated[int, AtLeast(0)] = 0
+    validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
+    patience: CountOrNone = 20
+    device: Annotated[str, Pattern("(auto|cpu|cuda|mps)(:.*)?", "auto, cpu, cuda, cuda:N or mps", "auto")] = "auto"
+    precision: Annotated[str, OneOf("float32", "bfloat16")] = "float32"
     compile: bool = False
-    threads: int | Literal["auto"] = "auto"
-    seed: int = 0
-    checkpoint_seconds: float = 15.0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "threads"):
-            if getattr(self, name) != "auto":
-                check_integer(f"training.{name}", getattr(self, name))
-        check_number("training.learning_rate", self.learning_rate, 0.0, 10.0, open_low=True)
-        check_choice("training.schedule", self.schedule, ["linear", "cosine", "constant"])
-        check_integer("training.warmup_steps", self.warmup_steps, 0)
-        if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
-            raise RecipeError("training.betas: " + explain("two numbers", repr(self.betas), "(0.9, 0.99)"))
-        object.__setattr__(self, "betas", tuple(self.betas))
-        for beta in self.betas:
-            check_number("training.betas", beta, 0.0, 0.99999)
-        check_number("training.weight_decay", self.weight_decay, 0.0, 1.0)
-        if self.clip is not None:
-            check_number("training.clip", self.clip, 0.0, open_low=True)
-        check_number("training.opening", self.opening, 0.0, 1.0)
-        check_integer("training.pretraining", self.pretraining, 0)
-        check_number("training.validation_fraction", self.validation_fraction, 0.0, 0.9)
-        if self.patience is not None:
-            check_integer("training.patience", self.patience)
-        if not isinstance(self.device, str) or self.device.split(":")[0] not in (
-            "auto",
-            "cpu",
-            "cuda",
-            "mps",
-        ):
-            raise RecipeError(
-                "training.device: " + explain("auto, cpu, cuda, cuda:N or mps", repr(self.device), "auto")
-            )
-        check_choice("training.precision", self.precision, ["float32", "bfloat16"])
-        check_choice("training.compile", self.compile, [False, True])
-        check_integer("training.seed", self.seed, 0)
-        check_number("training.checkpoint_seconds", self.checkpoint_seconds, 0.0)
+    threads: CountOrAuto = "auto"
+    seed: Annotated[int, AtLeast(0)] = 0
+    checkpoint_seconds: NotNegative = 15.0
 
     def resolve(self, rows: int) -> Training:
         """Return the settings with batch size and epochs answered for so many rows."""
@@ -135,7 +117,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """An autoencoder: four parts, the preprocessing and the training.
 
     Args:
@@ -170,12 +152,13 @@ class Recipe:
     code: CodeSpec = field(default_factory=Deterministic)
     corruption: Corruption | None = None
     objective: Objective = field(default_factory=Objective)
-    preprocessing: str = "auto"
+    preprocessing: Annotated[str, OneOf(*PREPROCESSING)] = "auto"
     training: Training = field(default_factory=Training)
-    missing: str = "auto"
+    missing: Annotated[str, OneOf("auto", "refuse", "mask")] = "auto"
     conditional: bool = False
 
-    def __post_init__(self) -> None:
+    def check_together(self) -> None:
+        """Raise `RecipeError` unless the four parts are parts that fit each other."""
         for name, axis in AXES.items():
             value = getattr(self, name)
             if not isinstance(value, axis.base) and not (axis.optional and value is None):
@@ -185,9 +168,6 @@ class Recipe:
             raise RecipeError("objective: " + explain("an Objective", repr(self.objective), "Reconstruction(...)"))
         if not isinstance(self.training, Training):
             raise RecipeError("training: " + explain("a Training", repr(self.training), "Training()"))
-        check_choice("preprocessing", self.preprocessing, PREPROCESSING)
-        check_choice("missing", self.missing, ["auto", "refuse", "mask"])
-        check_choice("conditional", self.conditional, [False, True])
         self.check()
 
     def check(self) -> None:
