@@ -17,7 +17,7 @@ import isthmus.estimator.prepare
 from isthmus import Autoencoder, presets
 from isthmus.data.batches import Loader
 from isthmus.data.encoding import Standard, Unit
-from isthmus.data.fit_encoding import survey
+from isthmus.data.kinds import encoding_fitter
 from isthmus.data.open import open_source
 from isthmus.data.streaming import StreamingBatches
 from isthmus.errors import ArtifactError, DataError
@@ -154,11 +154,11 @@ def test_streamed_arrays_are_scaled_as_those_in_memory(tmp_path: Path, kind: str
     x = (50.0 + 20.0 * rng.standard_normal((900, 5))).astype(kind)
     np.save(tmp_path / "x.npy", x)
     kept = np.sort(rng.permutation(900)[:800])
-    monkeypatch.setattr("isthmus.data.fit_encoding._ROWS", 128)
+    monkeypatch.setattr("isthmus.data.fit_encoding.ROWS_AT_A_TIME", 128)
     held = np.setdiff1d(np.arange(900), kept)
-    whole = survey(open_source(tmp_path / "x.npy"), held)
+    whole = encoding_fitter(open_source(tmp_path / "x.npy"), held)
     monkeypatch.setattr(isthmus.data.open, "LARGEST_WHOLE", 0)
-    streamed = survey(open_source(tmp_path / "x.npy"), held)
+    streamed = encoding_fitter(open_source(tmp_path / "x.npy"), held)
     of_kept = Schema.of(x[kept])
     assert (streamed.schema.low, streamed.schema.high, streamed.schema.whole) == (
         of_kept.low,

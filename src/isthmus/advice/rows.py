@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.arrays import as_rows
-from isthmus.data.fit_encoding import EncodingFitter, survey
+from isthmus.data.fit_encoding import EncodingFitter
 from isthmus.data.in_memory import TableRows
+from isthmus.data.kinds import encoding_fitter
 from isthmus.data.open import open_source
 from isthmus.data.source import Array, Source
 from isthmus.errors import DataError, explain
@@ -36,7 +37,7 @@ def rows_to_measure(X: Any) -> tuple[Array, Schema]:
         advice = f"--recipe {_STARTS[source.kind]}, as it is"
         raise DataError(explain("a table, vectors or images to measure", got, advice))
     if source.kind == "table":
-        found = survey(source)
+        found = encoding_fitter(source)
         if not _is_plain(source, found.schema):
             return _encoded(source, found)
     if isinstance(source, TableRows):

@@ -15,7 +15,7 @@ import typer
 from isthmus.console.inputs import read_data
 from isthmus.console.options import Asked
 from isthmus.console.printing import print_json, print_metrics
-from isthmus.data.fit_encoding import survey
+from isthmus.data.kinds import encoding_fitter
 from isthmus.data.ratings.long_format import NAMES
 from isthmus.data.source import Source
 from isthmus.data.tables.columns import Statistics, check_stated
@@ -116,7 +116,7 @@ def inspect_data(path: str, asked: Asked, *, as_json: bool) -> None:
 
 
 def _schema(source: Source) -> Schema:
-    schema = survey(source).schema
+    schema = encoding_fitter(source).schema
     names = getattr(source, "names", None)
     return schema if names is None or source.kind != "vector" else replace(schema, names=names)
 

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from isthmus.data.encoded import NONE, divided
-from isthmus.data.encoding import SCALINGS, Encoding, Standard, from_state
+from isthmus.data.encoded import divided
+from isthmus.data.encoding import SCALINGS, Encoding, Standard
 from isthmus.data.in_memory import ArrayRows
-from isthmus.data.ratings.matrix import Densify, SparseRows, Summary
 from isthmus.data.source import Array, Numbers, Source
-from isthmus.data.tables.columns import Statistics, check_stated
-from isthmus.data.tables.encoding import TableEncoding
-from isthmus.data.text.tokens import OneHotTokens, TextLines
-from isthmus.data.text.vocabulary import Vocabulary
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
 
 # Rows that are looked at at a time.
-_ROWS = 1 << 14
+ROWS_AT_A_TIME = 1 << 14
 
 
 class EncodingFitter(ABC):
@@ -40,26 +33,6 @@ class EncodingFitter(ABC):
     @abstractmethod
     def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
         """Return the fitted encoding, and the schema with all that it fitted."""
-
-
-def survey(source: Source, held: Numbers = NONE) -> EncodingFitter:
-    """Look at the training rows once.
-
-    Args:
-        source: all rows.
-        held: numbers of the rows that are held out, in order; all others are training rows.
-
-    Raises:
-        DataError: for rows that cannot be used.
-    """
-    stated = source.stated
-    if stated.kinds or stated.scales:
-        names = source.schema.names if source.kind == "table" else ()  # type: ignore[attr-defined]
-        if not names:
-            got = f"{source.kind} rows"
-            raise DataError("--column: " + explain("a table with columns", got, "leaving it out"))
-        check_stated(names, stated.kinds, stated.scales)
-    return ENCODING_FITTERS[source.kind](source, held)
 
 
 class ArrayEncodingFitter(EncodingFitter):
@@ -82,7 +55,7 @@ class StreamedEncodingFitter(EncodingFitter):
     def __init__(self, source: Source, held: Numbers) -> None:
         self.source, self.out, self.seen = source, held, 0
         parts = []
-        for _, block, out in divided(source, held, _ROWS):
+        for _, block, out in divided(source, held, ROWS_AT_A_TIME):
             if len(out):
                 parts.append(out)
             if len(block):
@@ -121,7 +94,7 @@ class StreamedEncodingFitter(EncodingFitter):
 
     def _measured(self) -> Moments:
         moments = Moments()
-        for _, block, _ in divided(self.source, self.out, _ROWS):
+        for _, block, _ in divided(self.source, self.out, ROWS_AT_A_TIME):
             moments.update(block)
         return moments
 
@@ -169,85 +142,3 @@ def _finite(mean: Array, deviation: Array) -> tuple[Array, Array]:
         got = f"larger ones in place {tuple(int(place) for place in np.argwhere(bad)[0])} of a row"
         raise DataError(explain("values not too large to be squared", got, "a logarithm, or leaving them out"))
     return mean, deviation
-
-
-class TableEncodingFitter(EncodingFitter):
-    """Of a table: what each column is, told from the training rows."""
-
-    def __init__(self, source: Any, held: Numbers) -> None:
-        self.stated = source.stated
-        self.statistics = Statistics(source.schema, source.stated.kinds)
-        parts = []
-        for numbers, block, out in divided(source, held, _ROWS):
-            self.statistics.update(block, numbers)
-            self.statistics.leave_out(out)
-            if len(out) and not source.in_memory:
-                parts.append(out)
-        self.held = pa.concat_tables(parts) if parts else None
-        self.columns = self.statistics.columns()
-        self.schema = Schema.of_columns(self.columns)
-
-    def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
-        columns = self.statistics.scaled(self.columns, preprocessing, self.stated.scales)
-        schema = replace(self.schema, columns=columns)
-        return TableEncoding(schema), schema
-
-
-def _arrays(source: Any, held: Numbers) -> EncodingFitter:
-    whole = isinstance(source, ArrayRows) and source.kind != "series"
-    return ArrayEncodingFitter(source, held) if whole else StreamedEncodingFitter(source, held)
-
-
-class TokenEncodingFitter(EncodingFitter):
-    """Of text: the vocabulary says all."""
-
-    def __init__(self, source: TextLines, held: Numbers) -> None:
-        self.vocabulary = source.vocabulary
-        shape = (source.vocabulary.length,)
-        self.schema = Schema(
-            "tokens", shape, "int32", 0.0, 1.0, binary=True, whole=True, metadata=dict(source.metadata)
-        )
-
-    def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
-        return OneHotTokens(self.vocabulary), self.schema
-
-
-class RatingEncodingFitter(EncodingFitter):
-    """Of ratings: their range, told from the entries of the training rows."""
-
-    def __init__(self, source: SparseRows, held: Numbers) -> None:
-        rows = source.take(np.delete(np.arange(len(source)), held))
-        self.summary, self.fitted = Summary.of([rows]), Densify.fit(rows)
-        low, high = min(0.0, self.summary.low), max(0.0, self.summary.high)
-        dtype = str(source.matrix.dtype)
-        shape = (source.matrix.shape[1],)
-        names = None if source.items is None else tuple(str(item) for item in source.items)
-        binary = low >= 0 and high <= 1 and self.summary.whole
-        self.schema = Schema(
-            "ratings", shape, dtype, low, high, names, binary=binary, whole=self.summary.whole,
-            metadata=dict(source.metadata) or None,
-        )  # fmt: skip
-
-    def encoding(self, preprocessing: str) -> tuple[Encoding, Schema]:
-        return self.fitted, self.schema
-
-
-ENCODING_FITTERS: dict[str, Callable[[Any, Any], EncodingFitter]] = {
-    "vector": _arrays,
-    "image": _arrays,
-    "series": _arrays,
-    "table": TableEncodingFitter,
-    "tokens": TokenEncodingFitter,
-    "ratings": RatingEncodingFitter,
-}
-
-
-def encoding_of(schema: Schema, preprocessing: str, state: Mapping[str, Array]) -> Encoding:
-    """Rebuild the encoding of a saved model; raise `ArtifactError` if the state is not that of one."""
-    if schema.columns is not None:
-        return TableEncoding.checked(schema)
-    if schema.kind == "ratings":
-        return Densify.from_state(state)
-    if schema.kind == "tokens":
-        return OneHotTokens(Vocabulary.from_dict((schema.metadata or {}).get("vocabulary")))
-    return from_state(preprocessing, state)

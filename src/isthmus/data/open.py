@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,17 @@ import scipy.sparse
 from isthmus.data.arrays import READERS, Rows, check_values, dense, load_file, rows_of
 from isthmus.data.files.npy import NpyRows
 from isthmus.data.files.readers import suffix_of
-from isthmus.data.in_memory import ArrayRows, TableRows
-from isthmus.data.ratings.matrix import SparseRows, from_table
-from isthmus.data.series.resample import resample
-from isthmus.data.series.series import from_files, from_long
-from isthmus.data.series.windows import SeriesWindows
+from isthmus.data.in_memory import ArrayRows
+from isthmus.data.kinds import ROW_KINDS
+from isthmus.data.ratings.matrix import SparseRows
+from isthmus.data.series.kind import long_options, windows
+from isthmus.data.series.series import from_files
 from isthmus.data.source import Source, Stated
 from isthmus.data.spec import RowsSpec
-from isthmus.data.tables.columns import is_number, parse_columns
+from isthmus.data.tables.columns import parse_columns
 from isthmus.data.tables.dataframes import as_frame, to_table
 from isthmus.data.tables.parquet import LARGEST_WHOLE, DatasetRows
-from isthmus.data.text.tokens import TextLines
-from isthmus.data.text.vocabulary import Vocabulary
+from isthmus.data.text.kind import texts
 from isthmus.errors import DataError, explain, unknown_name
 from isthmus.schema import Schema
 
@@ -135,7 +133,7 @@ def _of_path(path: str | Path, spec: RowsSpec | None, drop: _Drop, like: Schema 
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
     several = "://" not in text and (file.is_dir() or (not file.exists() and any(sign in text for sign in "*?[")))
     if several and kind == "series":
-        return _windows(from_files(text, load_file, **_long(spec, like, "time", "duplicates")), spec, like)
+        return windows(from_files(text, load_file, **long_options(spec, like, "time", "duplicates")), spec, like)
     form = _dataset_form(text, file)
     if form is not None and kind in (None, "table", "vector"):
         dataset = DatasetRows(text, form, drop.of)
@@ -148,7 +146,7 @@ def _of_path(path: str | Path, spec: RowsSpec | None, drop: _Drop, like: Schema 
     if several or suffix in (*IMAGE_SUFFIXES, ".zip") or (kind == "image" and not arrays):
         return _images(text, spec)
     if file.is_file() and (kind == "tokens" or (spec is None and suffix in _TEXT_SUFFIXES)):
-        return _texts(text, spec, like)
+        return texts(text, spec, like)
     if file.is_file() and suffix == ".npy" and file.suffix == ".npy" and file.stat().st_size > LARGEST_WHOLE:
         return _of_npy(file, spec, like, missing=missing)
     loaded = load_file(path)
@@ -195,14 +193,14 @@ def _of_list(items: list[str], spec: RowsSpec | None, like: Schema | None) -> So
     if kind == "image" or (kind is None and images):
         return _images(items, spec)
     if kind == "series":
-        return _windows(from_files(items, load_file, **_long(spec, like, "time", "duplicates")), spec, like)
+        return windows(from_files(items, load_file, **long_options(spec, like, "time", "duplicates")), spec, like)
     files = [item for item in items if suffix_of(Path(item)) in READERS and Path(item).is_file()]
     if kind is None and files:
         got = f"names of files such as {files[0]!r}"
         raise DataError(
             explain("texts, images, or series (rows=series:64)", got, "one file, or a folder of Parquet files")
         )
-    return _texts(items, spec, like)
+    return texts(items, spec, like)
 
 
 def _images(given: Any, spec: RowsSpec | None) -> Source:
@@ -214,29 +212,6 @@ def _images(given: Any, spec: RowsSpec | None) -> Source:
     return open_images(given, shape=sizes, **spec.chosen(fit="fit", errors="on_error"))
 
 
-def _texts(lines: Any, spec: RowsSpec | None, like: Schema | None) -> Source:
-    known = like.metadata.get("vocabulary") if like is not None and like.metadata else None
-    vocabulary = None if known is None else Vocabulary.from_dict(known)
-    options: dict[str, Any] = {"too_long": "cut"}
-    if spec is not None:
-        options |= spec.chosen(level="level", long="too_long")
-        options |= {"length": spec.sizes[0]} if spec.sizes else {}
-        options |= {"most": spec.whole("most")} if "most" in spec.options else {}
-    source = TextLines(lines, vocabulary, **options)
-    source.metadata = {
-        "rows": str(spec or RowsSpec("tokens")),
-        "symbols": source.vocabulary.symbols,
-        "vocabulary": source.vocabulary.to_dict(),
-    }
-    if source.long:
-        done = "left out" if options["too_long"] == "skip" else "cut"
-        steps = source.vocabulary.length
-        source.notes = (f"{source.long} line(s) longer than {steps} steps were {done} (rows=tokens:LENGTH)",)
-    if source.empty:
-        source.notes += (f"{source.empty} line(s) without text were left out",)
-    return source
-
-
 # ---- what is in memory -----------------------------------------------------------------------------------------------
 
 
@@ -245,32 +220,8 @@ def _of_loaded(
 ) -> Source:
     """Return a table, or a frame with its table, as the kind of row that is asked for."""
     table = _without(table, drop)
-    kind = spec.kind if spec is not None else None
-    if spec is not None and kind == "ratings":
-        return _ratings(table, spec, like)
-    if spec is not None and kind == "series" and len(spec.sizes) < 2:
-        windows = _windows(from_long(table, **_long(spec, like, "series", "time", "duplicates")), spec, like)
-        windows.like = None if frame is None else frame.to_native()
-        return windows
-    if spec is not None and kind == "tokens":
-        texts = [name for name in table.column_names if not is_number(table[name].type)]
-        if table.num_columns != 1 or not texts:
-            got = f"{table.num_columns} columns ({', '.join(table.column_names[:10])})"
-            raise DataError(explain("one column of text", got, "leaving out the others (--drop)"))
-        return _texts(table[texts[0]].to_pylist(), spec, like)
-    if kind in ("vector", "series", "image"):
-        return _of_array(_as_array(table, missing=missing or kind == "series"), spec, like)
-    numbers = all(is_number(kind) or pa.types.is_boolean(kind) for kind in table.schema.types)
-    if frame is not None and numbers and not any(isinstance(name, str) for name in frame.columns):
-        # Frames number their columns where nobody named them; such a frame is an array.
-        return ArrayRows(check_values(frame.to_numpy(), missing=missing))
-    return TableRows(table, None if frame is None else _left(frame, table))
-
-
-def _left(frame: nw.DataFrame[Any], table: pa.Table) -> Any:
-    """Return the columns of a frame that a table has left."""
-    native = frame.to_native()
-    return native if len(frame.columns) == table.num_columns else frame.select(table.column_names).to_native()
+    kind = "table" if spec is None else spec.kind
+    return ROW_KINDS[kind].from_table(table, frame, spec, like, missing=missing)
 
 
 def _without(table: pa.Table, drop: _Drop) -> pa.Table:
@@ -288,81 +239,9 @@ def _without(table: pa.Table, drop: _Drop) -> pa.Table:
 
 
 def _of_array(values: Any, spec: RowsSpec | None, like: Schema | None) -> Source:
-    if like is not None and like.kind in ("series", "image", "tokens") and tuple(values.shape[1:]) == like.shape:
+    if like is not None and tuple(values.shape[1:]) == like.shape and ROW_KINDS[like.kind].shaped:
         return ArrayRows(values, kind=like.kind)  # rows of the model already, such as windows
-    if spec is None:
-        return ArrayRows(values)
-    if spec.kind == "ratings":
-        return SparseRows(scipy.sparse.csr_array(values))
-    if spec.kind == "series" and len(spec.sizes) < 2:
-        windows = _windows(from_files(["array"], lambda _: values), spec, like)
-        windows.like = values
-        return windows
-    if spec.kind in ("image", "series"):
-        return _reshaped(values, spec)
-    if spec.kind == "tokens":
-        raise DataError(explain("texts for tokens", f"an array of {values.dtype}", "a .txt file, or a list of str"))
-    return ArrayRows(values.reshape(len(values), -1))
-
-
-def _reshaped(values: Any, spec: RowsSpec) -> Source:
-    width = int(np.prod(values.shape[1:]))
-    if int(np.prod(spec.sizes)) != width:
-        got = f"{'x'.join(map(str, spec.sizes))} for rows of {width} values"
-        raise DataError(f"rows={spec}: " + explain(f"sizes whose product is {width}", got, f"{spec.kind}:{width}x1"))
-    return ArrayRows(values.reshape(len(values), *spec.sizes), kind=spec.kind)
-
-
-def _as_array(table: pa.Table, *, missing: bool) -> Any:
-    names = tuple(table.column_names)
-    for name in names:
-        kind = table[name].type
-        if not (is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
-            raise DataError(
-                f"column {name!r}: " + explain("numbers", f"{kind} values", f"leaving it out (--drop {name})")
-            )
-    columns = [column.cast(pa.float64()).to_numpy() for column in table.columns]
-    return check_values(np.column_stack(columns), names, missing=missing)
-
-
-def _ratings(table: pa.Table, spec: RowsSpec, like: Schema | None) -> Source:
-    names = spec.chosen(user="user", item="item", value="value", time="time")
-    known = like.metadata.get("items") if like is not None and like.metadata else None
-    options = spec.chosen(duplicates="duplicates", unknown="unknown")
-    source = from_table(table, items=known, **names, **options)
-    source.metadata = {"rows": str(spec), "items": list(source.items or ())}
-    if source.dropped:
-        source.notes = (f"{source.dropped} rating(s) of items that the model does not know were left out",)
-    return source
-
-
-def _long(spec: RowsSpec | None, like: Schema | None, *names: str) -> dict[str, Any]:
-    """Return what the readers of series are told: stated names, and the channels of a model."""
-    stated = {} if spec is None else spec.options
-    found: dict[str, Any] = {name: stated.get(name) for name in names if name != "duplicates" or name in stated}
-    return found | {"channels": like.metadata.get("channels") if like is not None and like.metadata else None}
-
-
-def _windows(series: Any, spec: RowsSpec | None, like: Schema | None) -> SeriesWindows:
-    spec = spec or RowsSpec("series")
-    if len(spec.sizes) > 1:
-        raise DataError(f"rows={spec}: " + explain("the length of a window", f"{spec.sizes}", "series:64"))
-    if "every" in spec.options:
-        every = spec.options["every"]
-        step = float(every) if every.replace(".", "", 1).isdigit() else every
-        series = [resample(one, step, spec.options.get("how", "mean")) for one in series]
-    length = spec.sizes[0] if spec.sizes else None
-    if length is None and like is not None:
-        length = like.shape[0]
-    source = SeriesWindows(series, length, spec.whole("stride"))
-    # A model of whole series knows their length; later ones are windows of it.
-    known = dataclasses.replace(spec, sizes=(source.length,))
-    source.metadata = {"rows": str(known), "channels": list(source.channels)}
-    wanted = like.metadata.get("channels") if like is not None and like.metadata else None
-    if wanted is not None and list(wanted) != list(source.channels):
-        got = f"{', '.join(source.channels[:10])}"
-        raise DataError(explain(f"the channels {', '.join(wanted[:10])}, as in training", got, "the same columns"))
-    return source
+    return ArrayRows(values) if spec is None else ROW_KINDS[spec.kind].from_array(values, spec, like)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -372,21 +251,7 @@ def _alike(source: Source, like: Schema | None, *, missing: bool) -> Source:
     """Return an array as a table, or a table as an array, where that is what a model was fitted on."""
     if like is None or source.kind == like.kind:
         return source
-    if isinstance(source, TableRows) and like.kind == "vector":
-        return ArrayRows(_as_array(source.table, missing=missing), tuple(source.schema.names))
-    if isinstance(source, ArrayRows) and source.values.ndim == 2 and like.kind == "table":
-        columns, width = list(like.columns or ()), source.values.shape[1]
-        if len(columns) != width or any(column.kind == "categorical" for column in columns):
-            like.check(source.values)  # says so if the number of columns differs
-            advice = f"a frame with the columns {list(like.names or ())[:10]}"
-            raise DataError(explain("a table (the rows of the training data)", "an array of numbers", advice))
-        arrays = [source.values[:, place] for place in range(width)]
-        return TableRows(pa.table(arrays, names=list(like.names or ())), source.values)
-    if isinstance(source, ArrayRows) and tuple(source.values.shape[1:]) == like.shape and like.kind != "ratings":
-        return ArrayRows(source.values, source.names, kind=like.kind)
-    if isinstance(source, ArrayRows) and like.kind == "ratings" and source.values.ndim == 2:
-        return SparseRows(scipy.sparse.csr_array(source.values))
-    return source
+    return ROW_KINDS[like.kind].adapt(source, like, missing=missing)
 
 
 def warn_of(source: Source, given: Any) -> None:

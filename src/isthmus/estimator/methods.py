@@ -12,11 +12,11 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.data.arrays import as_rows
-from isthmus.data.compatibility import check_compatible
 from isthmus.data.condition import as_condition
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.encoding import Encoding
 from isthmus.data.files.writers import texts_of
+from isthmus.data.kinds import check_compatible
 from isthmus.data.open import open_source, warn_of
 from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.tables.dataframes import like_frame

@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from isthmus.atomic import move_whole, readable_json, temporary_beside, write_whole
 from isthmus.composition import Composition
 from isthmus.data.encoding import Encoding
-from isthmus.data.fit_encoding import encoding_of
+from isthmus.data.kinds import encoding_of
 from isthmus.errors import ArtifactError, RecipeError
 from isthmus.recipe import Recipe
 from isthmus.schema import Schema

@@ -16,8 +16,8 @@ from isthmus.data.batches import BatchSource, Loader, split, take
 from isthmus.data.condition import as_condition, labels_of
 from isthmus.data.encoded import NONE, EncodedRows, fit_in_memory
 from isthmus.data.encoding import Encoding
-from isthmus.data.fit_encoding import survey
 from isthmus.data.in_memory import TableRows
+from isthmus.data.kinds import encoding_fitter
 from isthmus.data.open import open_source, warn_of
 from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.source import Array, Numbers, Source
@@ -96,7 +96,7 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None, excluded: Numbers = N
     device = choose_device(settings.device)
     held = np.setdiff1d(_held_out(source, settings.validation_fraction, settings.seed), excluded)
     left_out = np.union1d(held, excluded)
-    found = survey(source, left_out)
+    found = encoding_fitter(source, left_out)
     schema = dataclasses.replace(found.schema, condition_dim=width, condition_labels=labels)
     recipe = recipe.resolve(schema, len(source) - len(left_out))
     encoding, fitted = found.encoding(recipe.preprocessing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isthmus.data.encoding import SCALINGS
+from isthmus.data.kinds import ROW_KINDS
 from isthmus.data.tables.columns import SCALES
 from isthmus.errors import RecipeError, explain
 from isthmus.objectives import BinaryCrossEntropy, LikelihoodSpec, Normal, SquaredError
@@ -31,22 +32,26 @@ def preprocessing_for(likelihood: LikelihoodSpec | str, schema: Schema) -> str:
     """Return the preprocessing of rows of a schema, where it is left open."""
     if isinstance(likelihood, LikelihoodSpec) and likelihood.domain.raw:
         return "none"
-    if schema.kind in _OWN_ENCODING:
-        return _OWN_ENCODING[schema.kind]
+    own = ROW_KINDS[schema.kind].preprocessing
+    if own is not None:
+        return own
     if schema.in_unit_interval:
         return "unit"
     return "columns" if schema.columns is not None else "standard"
 
 
-# Rows that are encoded in a way of their own.
-_OWN_ENCODING = {"tokens": "one_hot", "ratings": "largest"}
 _OF_TABLES = [scale for scale in ("columns", *SCALES) if scale not in SCALINGS]
-PREPROCESSING = ["auto", *SCALINGS, *_OF_TABLES, *_OWN_ENCODING.values()]
+PREPROCESSING = [
+    "auto",
+    *SCALINGS,
+    *_OF_TABLES,
+    *(kind.preprocessing for kind in ROW_KINDS.values() if kind.preprocessing),
+]
 
 
 def check_preprocessing(preprocessing: str, schema: Schema) -> None:
     """Raise `RecipeError` for a preprocessing that rows of a schema do not have."""
-    own = _OWN_ENCODING.get(schema.kind)
+    own = ROW_KINDS[schema.kind].preprocessing
     legal = [own] if own else [*SCALINGS, *_OF_TABLES] if schema.columns is not None else list(SCALINGS)
     if preprocessing not in legal:
         expected = f"one of {', '.join(legal)} for {schema.kind} rows"

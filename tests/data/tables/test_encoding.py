@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.data.fit_encoding import encoding_of
+from isthmus.data.kinds import encoding_of
 from isthmus.data.tables.columns import SCALES, Statistics
 from isthmus.data.tables.encoding import TableEncoding, check_table, type_of
 from isthmus.errors import ArtifactError, DataError
