@@ -9,10 +9,10 @@ step there have no VUS-PR: they are left out of it, and of all that needs anomal
 
 Every method sees the same steps, standardised by the training part (a constant channel: by 1), with windows of 64.
 Methods have one setting for all series. Metrics are means over series, for methods with a seed then over seeds (with
-the lowest and the highest seed in brackets). `range F1` is at the best threshold, as is the point-adjusted F1, which has
-the value of random noise in parentheses. `false alarms` is the share of normal steps above a conformal threshold at 1 %,
-calibrated on the last fifth of the training part, which no method is trained on; with `halves` isthmus is trained on all
-of the training part, and two more detectors, trained on a half each, calibrate it.
+the lowest and the highest seed in brackets). `range F1` is at the best threshold, as is the point-adjusted F1, which
+has the value of random noise in parentheses. `false alarms` is the share of normal steps above a conformal threshold at
+1 %, calibrated on the last fifth of the training part, which no method is trained on; with `halves` isthmus is trained
+on all of the training part, and two more detectors, trained on a half each, calibrate it.
 """
 
 from __future__ import annotations

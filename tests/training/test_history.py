@@ -57,7 +57,7 @@ def test_plain_lines() -> None:
     lines.stop("all done")
     assert stream.getvalue().splitlines() == [
         "training: 2 epochs of 10 steps, 5 done",
-        "epoch 1/2: train 3 (rate 1) validation 2.5, 1,234 rows/s",
+        "epoch 1/2: train 3 (kl 1) validation 2.5, 1,234 rows/s",
         "training ended: all done",
     ]
 
@@ -93,7 +93,7 @@ def test_progress_is_chosen_by_the_place() -> None:
 def test_the_terms_in_one_line() -> None:
     assert terms_line({"train/total": 2.0}) == "train 2"
     row = {"train/total": 2.0, "train/reconstruction": 1.5, "train/kl": 0.5, "train/kl/weighted": 1.0}
-    assert terms_line(row) == "train 2 (reconstruction 1.5, rate 0.5)"
+    assert terms_line(row) == "train 2 (reconstruction 1.5, kl 0.5)"
 
 
 def test_a_progress_that_asks_sees_the_running_loss() -> None:
