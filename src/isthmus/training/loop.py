@@ -199,7 +199,8 @@ class Run:
         if self.state.rate_scale < 1.0:
             raise TrainingError(
                 f"the loss is not finite at {where} ({', '.join(bad)}), and a tenth of the learning rate did not help; "
-                f"try training.learning_rate={self.settings.learning_rate / 30:.1g}, or look for extreme values in the data"
+                f"try training.learning_rate={self.settings.learning_rate / 30:.1g}, or look for extreme "
+                "values in the data"
             )
         warnings.warn(
             f"the loss is not finite at {where} ({', '.join(bad)}); "
