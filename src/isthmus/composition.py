@@ -26,10 +26,10 @@ from isthmus.schema import Batch
 
 @dataclass(slots=True)
 class Loss:
-    """What a batch costs: scalars, averaged over its rows.
+    """The losses of a batch: scalars, averaged over its rows.
 
     Attributes:
-        total: what is minimised.
+        total: the loss that is minimised.
         raw: the cost and the terms by name, unweighted, in nats per row (`reconstruction` is the likelihood's cost).
     """
 
@@ -38,7 +38,7 @@ class Loss:
 
 
 class Trainable(nn.Module, ABC):
-    """What the training loop asks for: the autoencoder, or another model that is built around one.
+    """The contract of the training loop: the autoencoder, or another model that is built around one.
 
     Attributes:
         owning_terms: parts with parameters and an `own_loss` of their own, by name.
@@ -63,24 +63,24 @@ class Trainable(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, forward: Any, weights: Mapping[str, float]) -> Loss:
-        """Return what is minimised, averaged over the rows of the batch."""
+        """Return the loss, averaged over the rows of the batch."""
 
     @abstractmethod
     def encode(self, batch: Batch, draw: Draw | None = None) -> CodeOutput:
         """Return the code's output, on which its health is measured."""
 
     def set_progress(self, progress: float, opening: float = 0.0) -> None:
-        """Tell the parts where training is."""
+        """Inform the parts of the progress of training."""
 
     def after_step(self) -> None:
-        """Put weights back where they must be after an optimiser step."""
+        """Enforce constraints on the weights after an optimiser step."""
 
 
 class Composition(Trainable):
     """An autoencoder: a network, a code, a corruption and an objective's likelihood and terms.
 
-    **Latents that grow.** `open_latents` is how many latents pass; the others are zero. Progressive training raises it
-    on a schedule.
+    **Progressive training.** `open_latents` is the number of latents in use; the others are zero. Progressive training
+    raises it on a schedule.
 
     **Terms with parameters.** `owners` lists every group of parameters that minimises a loss of its own: the
     autoencoder first, then each `OwningTerm`.
@@ -134,7 +134,7 @@ class Composition(Trainable):
         """Return the likelihood's parameters for latents `(rows, latent, *positions)`.
 
         The batch gives the condition and, where the network uses it, the target for teacher forcing; `skips` is what
-        the encoder passed on beside the code.
+        the encoder passes on in addition to the code.
         """
         parameters: Tensor = self.network.decode(z, batch, skips)
         return parameters
@@ -146,7 +146,7 @@ class Composition(Trainable):
         return z if z is None or self._all_open else self._closed(z, z.ndim - 2)
 
     def set_progress(self, progress: float, opening: float = 0.0) -> None:
-        """Tell the parts where training is.
+        """Inform the parts of the progress of training.
 
         Args:
             progress: share of the training steps that are done; 1 for validation and for use.
@@ -160,7 +160,7 @@ class Composition(Trainable):
             self.open_latents.fill_(opened)
 
     def after_step(self) -> None:
-        """Put weights back where they must be after an optimiser step."""
+        """Enforce constraints on the weights after an optimiser step."""
         with torch.no_grad():
             self.network.after_step()
             self.code.after_step()
@@ -190,8 +190,8 @@ class Composition(Trainable):
         Args:
             batch: clean rows.
             draw: how the code is sampled; None for the deterministic latent.
-            corrupt: whether the encoder sees the corrupted rows.
-            generator: where the corruption's randomness comes from; None is torch's generator.
+            corrupt: whether the encoder's input is the corrupted rows.
+            generator: of the corruption's random numbers; None for torch's generator.
         """
         batch = batch.observed()
         seen = self.corruption(batch, generator) if corrupt and self.corruption is not None else batch
@@ -243,7 +243,7 @@ class Composition(Trainable):
     def log_likelihood(self, forward: Forward) -> Tensor:
         """Return ``log p(x|z)`` `(rows,)`, averaged over samples, in nats with all constants.
 
-        A row with a value that the likelihood gives no density, such as one outside [0, 1], has minus infinity.
+        A row with a value outside the likelihood's support, such as one outside [0, 1], has minus infinity.
         """
         cost = forward.reconstruction.mean(0) if forward.reconstruction.ndim > 1 else forward.reconstruction
         mask = forward.batch.mask
@@ -255,12 +255,13 @@ class Composition(Trainable):
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:
-        """Set the initial weights by some training rows; the untrained decoder then gives their mean.
+        """Set the initial weights from some training rows; the untrained decoder then returns their mean.
 
-        The decoder is set by sampled latents: the noise is part of what it gets in training.
+        The decoder is initialised with sampled latents, since its input in training has that noise.
 
         Raises:
-            DataError: if a value of these rows has no density, which a schema alone does not tell of mixed columns.
+            DataError: if a value of these rows is outside the likelihood's support, which for mixed columns cannot be
+                seen from the schema.
         """
         self._check_support(batch.observed().wanted)
         features = self.network.calibrate_encoder(batch, self.code.features_std)

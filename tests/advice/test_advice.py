@@ -101,7 +101,7 @@ def test_the_same_rows_get_the_same_advice() -> None:
 def test_a_linear_table_gets_as_many_latents_as_it_has_factors() -> None:
     advice = advise(ROWS["table"], "compress")
     assert advice.latent_dim == 3
-    assert "held to the components above the noise" in choice(advice, "code.latent_dim").reason
+    assert "limited to the components above the noise" in choice(advice, "code.latent_dim").reason
 
 
 @pytest.mark.parametrize("goal", ["detect", "features"])
@@ -242,13 +242,13 @@ def walk(rng: np.random.Generator) -> np.ndarray:
         (lambda x, rng: np.concatenate([x, x[:7]]), "detect", "7 rows equal an earlier one"),
         (lambda x, rng: np.concatenate([x, x[:1]]), "detect", "1 row equals an earlier one"),
         (lambda x, rng: np.column_stack([x, np.ones(len(x))]), "compress", "1 of 13 columns are constant"),
-        (lambda x, rng: FACTORS, "compress", "PCA with 3 components holds 100.0% of the variance: try it first"),
+        (lambda x, rng: FACTORS, "compress", "PCA with 3 components explains 100.0% of the variance: try it first"),
         (lambda x, rng: rng.normal(size=x.shape), "compress", "no component stands out of the noise"),
         (lambda x, rng: walk(rng), "compress", "neighbouring columns are alike"),
-        (lambda x, rng: rng.random((600, 256)), "compress", "give them as 16 x 16 pixels"),
+        (lambda x, rng: rng.random((600, 256)), "compress", "pass them as 16 x 16 pixels"),
         (lambda x, rng: rng.poisson(0.3, x.shape), "compress", "% of the values are 0"),
         (lambda x, rng: np.sin(rng.uniform(-2, 2, (600, 5)) @ rng.normal(size=(5, 30))), "denoise", "an upper bound"),
-        (lambda x, rng: x, "detect", "train on usual rows only"),
+        (lambda x, rng: x, "detect", "train on normal rows only"),
     ],
 )
 def test_what_to_mind(

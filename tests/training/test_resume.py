@@ -394,6 +394,6 @@ def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(CheckpointStore, "save", full)
     recipe = presets.autoencoder(latent_dim=2, hidden_dims=(8,), epochs=3, checkpoint_seconds=0)
-    with pytest.warns(RuntimeWarning, match=r"no checkpoint could be written .*No space left.*training goes on"):
+    with pytest.warns(RuntimeWarning, match=r"no checkpoint could be written .*No space left.*training continues"):
         model = Autoencoder(recipe).fit(np.random.default_rng(0).random((50, 4)), checkpoint=tmp_path / "c")
     assert len(model.history_) == 3

@@ -80,7 +80,7 @@ def finite(composition: Any) -> bool:
 @pytest.mark.parametrize("step", [0, 2, 4, 7, 12, 24])
 def test_one_nan_rolls_back_lowers_the_rate_and_finishes(step: int, validation: bool) -> None:
     """In the first epoch, in the middle of one, at its last step, and at the very last step."""
-    with pytest.warns(RuntimeWarning, match="not finite at epoch.*best weights at a tenth of the rate"):
+    with pytest.warns(RuntimeWarning, match="not finite at epoch.*best weights with a tenth of the learning rate"):
         history, composition = fit([step], validation)
     assert finite(composition)
     assert history.stop_reason.startswith("all 5 epochs done")
@@ -106,7 +106,7 @@ def test_one_nan_rolls_back_lowers_the_rate_and_finishes(step: int, validation: 
 @pytest.mark.parametrize("kill", [9, 12, 16, 21])
 def test_a_run_that_was_rolled_back_resumes_exactly(kill: int, tmp_path: Path) -> None:
     """The lowered rate and the forgotten moments are part of where a run is."""
-    with pytest.warns(RuntimeWarning, match="a tenth of the rate"):
+    with pytest.warns(RuntimeWarning, match="a tenth of the learning rate"):
         alone = fit([6], checkpoint_seconds=0.0)
     store = CheckpointStore(tmp_path, "digest")
     with warnings.catch_warnings():
@@ -132,7 +132,9 @@ def test_nan_again_after_an_epoch_keeps_the_best_weights(validation: bool) -> No
     with pytest.warns(RuntimeWarning) as caught:
         history, composition = fit(range(12, 10_000), validation)
     messages = [str(w.message) for w in caught]
-    assert any("a tenth of the rate did not help" in m and "best weights so far are kept" in m for m in messages)
+    assert any(
+        "a tenth of the learning rate did not help" in m and "best weights so far are kept" in m for m in messages
+    )
     assert history.best_epoch == 2 and finite(composition)
     assert history.stop_reason.startswith("stopped: the loss is not finite")
     if validation:
@@ -143,7 +145,7 @@ def test_nan_again_after_an_epoch_keeps_the_best_weights(validation: bool) -> No
 @pytest.mark.parametrize("validation", [True, False])
 def test_nan_always_stops_with_advice(validation: bool) -> None:
     with (
-        pytest.warns(RuntimeWarning, match="best weights at a tenth"),
+        pytest.warns(RuntimeWarning, match="best weights with a tenth"),
         pytest.raises(
             TrainingError, match=r"not finite at epoch \d+, step \d+.*try training.learning_rate=0.0003.*ext"
         ),

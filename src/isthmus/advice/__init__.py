@@ -1,7 +1,7 @@
 """From rows and a goal to a recipe, with the reason for each of its settings.
 
-`kinds` holds what is known of each kind of autoencoder and of each goal, as tables; `rules` turns what was measured
-into settings; `choose` puts them together.
+`kinds` is a table of the kinds of autoencoder with their strengths and limits; `rules` is a table of the goals, and
+turns measurements into settings; `choose` combines them.
 """
 
 from isthmus.advice.choose import Advice, advise

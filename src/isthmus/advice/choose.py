@@ -1,4 +1,4 @@
-"""`advise`: measure the rows, weigh the kinds, and propose a recipe."""
+"""`advise`: measure the rows, compare the kinds of autoencoder, and propose a recipe."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from isthmus.schema import Schema
 
 @dataclass(frozen=True)
 class Weighed:
-    """A kind that was weighed.
+    """A kind that was considered.
 
     Attributes:
-        kind: what it is good at, and what it is not.
+        kind: its strengths and limits.
         chosen: whether it is proposed.
-        why: what decided it, in a few words.
-        serves: whether it is made for the goal.
+        why: the reason, in a few words.
+        serves: whether it is suitable for the goal.
     """
 
     kind: Kind
@@ -50,16 +50,16 @@ class Weighed:
 
 @dataclass(frozen=True)
 class Advice:
-    """A recipe for some rows and a goal, and what it rests on.
+    """A recipe for some rows and a goal, with the measurements and reasons.
 
     Attributes:
         goal: a key of `GOALS`.
         preset: the kind that is proposed.
         recipe: that preset with the settings that are proposed.
-        facts: what was measured.
+        facts: the measurements.
         choices: each setting that matters, its value, and the reason in one line.
-        kinds: every kind that was weighed, the proposed one first.
-        warnings: what to know before relying on this.
+        kinds: every kind that was considered, the proposed one first.
+        warnings: reservations about the proposal.
     """
 
     goal: str
@@ -72,12 +72,12 @@ class Advice:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that differ from the preset's own, by path: what `--set` is given."""
+        """The settings that differ from the preset's own, by path, as for `--set`."""
         return {choice.setting: choice.value for choice in self.choices if choice.given and choice.setting != "recipe"}
 
     @property
     def latent_dim(self) -> int:
-        """The latents that are proposed."""
+        """The proposed number of latents."""
         return int(next(choice.value for choice in self.choices if choice.setting == "code.latent_dim"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,19 +109,18 @@ def check_goal(goal: str | None) -> Goal:
 def advise(X: Any, goal: str, *, seed: int = 0) -> Advice:
     """Measure rows and propose a recipe for a goal, with the reason for each setting.
 
-    Nothing is trained: this takes seconds. The proposal is a place to start from, and not the best of several that
-    were tried.
+    Nothing is trained: this takes seconds. The proposal is a starting point, not the best of several trained models.
 
     Args:
         X: vectors, images or a table: an array, a data frame, a tensor, nested lists, a path, or what `isthmus.read`
-            returned. Categories, dates and missing values of a table are measured as the network will see them.
+            returned. Categories, dates and missing values of a table are measured as encoded for the network.
         goal: "compress", "detect", "denoise", "generate", "features" or "visualise".
         seed: chooses the rows that spectrum and neighbours are measured on, where there are more than 5,000.
 
     Raises:
-        RecipeError: for a goal that there is not.
-        DataError: for data that cannot be used, and for data that leave nothing to choose: one column, fewer than three
-            rows, rows that are all the same.
+        RecipeError: for an unknown goal.
+        DataError: for data that cannot be used or measured: one column, fewer than three rows, rows that are all the
+            same.
 
     Example:
         >>> import numpy as np
@@ -189,7 +188,7 @@ _PLURAL = {"image": "images", "vector": "vectors"}
 
 
 def _apply(candidate: Candidate, facts: Facts, *, tabular: bool) -> tuple[Recipe, tuple[Choice, ...]]:
-    """Return the preset with what its rules say of the settings that it has."""
+    """Return the preset with the settings of its rules."""
     recipe = presets.get(candidate.preset)
     if tabular:
         facts = dataclasses.replace(facts, neighbours=None)  # each column has a scaling of its own
@@ -213,7 +212,7 @@ def _training_rows(recipe: Recipe, facts: Facts) -> int:
 
 
 def _weigh(goal: Goal, chosen: str, refused: dict[str, str], facts: Facts) -> tuple[Weighed, ...]:
-    """Return every kind, the chosen one first, then those that serve the goal, then the others."""
+    """Return every kind, the chosen one first, then those that are suitable for the goal, then the others."""
     reasons = {candidate.preset: candidate.reason for candidate in goal.candidates}
     order = [chosen, *(name for name in reasons if name != chosen), *(name for name in KINDS if name not in reasons)]
 
@@ -233,17 +232,19 @@ _REASONS: dict[str, Callable[[Facts, Recipe], str]] = {
         f"the default for rows of {'128 values or more' if facts.width >= 128 else 'fewer than 128 values'}"
     ),
     "preprocessing": lambda facts, recipe: (
-        "one range for all values" if recipe.preprocessing == "unit" else "columns weigh the same, whatever their units"
+        "one range for all values"
+        if recipe.preprocessing == "unit"
+        else "equal weight for all columns, whatever their units"
     ),
-    "objective.likelihood": lambda facts, recipe: "how well a row is rebuilt is what counts",
+    "objective.likelihood": lambda facts, recipe: "the reconstruction error is what counts",
     "training.batch_size": lambda facts, recipe: "the default: 256, or all training rows if there are fewer",
-    "training.epochs": lambda facts, recipe: "the default: about 5,000 steps, 3 epochs at least and 300 at most",
-    "training.patience": lambda facts, recipe: "the default: epochs without a better held-out loss before it stops",
+    "training.epochs": lambda facts, recipe: "the default: about 5,000 steps, at least 3 and at most 300 epochs",
+    "training.patience": lambda facts, recipe: "the default: epochs without a better validation loss before it stops",
 }
 
 
 def _defaults(recipe: Recipe, given: tuple[Choice, ...], facts: Facts, schema: Schema) -> tuple[Choice, ...]:
-    """Return the settings that matter and that no rule decided, as training will take them."""
+    """Return the important settings without a rule, with the values that training will use."""
     resolved = recipe.resolve(schema, _training_rows(recipe, facts))
     values = resolved.paths() | {"objective.likelihood": resolved.likelihood.kind}
     decided = {choice.setting for choice in given}
@@ -263,20 +264,20 @@ _NEARLY_ALL = 0.98
 def _few_rows(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if facts.rows >= _FEW_ROWS:
         return None
-    return f"{facts.rows} rows are few: a network may learn them by heart; compare with PCA on rows that were held out"
+    return f"{facts.rows} rows are few: a network may overfit; compare with PCA on test rows"
 
 
 def _duplicates(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if not facts.duplicates:
         return None
     what = "1 row equals" if facts.duplicates == 1 else f"{facts.duplicates:,} rows equal"
-    return f"{what} an earlier one: drop such rows before you part training from test rows, or they are in both"
+    return f"{what} an earlier one: drop duplicates before you split training and test rows, or they are in both"
 
 
 def _constant(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if not facts.constant or facts.kind == "image":
         return None
-    return f"{facts.constant} of {facts.width} columns are constant and tell nothing; they may be dropped"
+    return f"{facts.constant} of {facts.width} columns are constant and carry no information; they can be dropped"
 
 
 def _linear(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
@@ -289,24 +290,24 @@ def _linear(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | No
     ):
         return None
     share = f"{facts.explained(latents):.1%} of the variance"
-    return f"PCA with {latents} components holds {share}: try it first, it is simpler"
+    return f"PCA with {latents} components explains {share}: try it first, it is simpler"
 
 
 def _nothing_in_common(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if facts.signal != 0:
         return None
-    return "no component stands out of the noise: the columns tell little of each other, and a code can hold little"
+    return "no component stands out of the noise: the columns are almost independent, so a code cannot help"
 
 
 def _ordered(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if is_flat_image(schema):
         side = int(facts.width**0.5)
-        return f"rows of {facts.width} values may be images: give them as {side} x {side} pixels to have them seen so"
+        return f"rows of {facts.width} values may be images: pass them as {side} x {side} pixels to read them as images"
     if facts.neighbours is None or facts.neighbours < ALIKE:
         return None
     return (
         f"neighbouring columns are alike (correlation {facts.neighbours:.2f}), as in a series: "
-        "what is proposed does not use their order"
+        "the proposed recipe does not use their order"
     )
 
 
@@ -327,7 +328,7 @@ def _bound(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | Non
 
 
 def _unlabelled(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
-    return "train on usual rows only, as far as you know them" if goal == "detect" else None
+    return "train on normal rows only, as far as you know them" if goal == "detect" else None
 
 
 _WARNINGS = (

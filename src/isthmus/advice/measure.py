@@ -1,7 +1,7 @@
-"""What rows are like before anything is trained: their spectrum, their intrinsic dimension and their noise.
+"""Measurements of the rows before training: their spectrum, intrinsic dimension and noise.
 
-Each measure takes scaled rows as the network will see them and is deterministic: where it looks at some rows only, a
-stated seed chooses them.
+Each measurement takes scaled rows, as for the network, and is deterministic: if it uses a sample of the rows, a given
+seed draws it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _EDGE_SLACK = 1.05
 
 @dataclass(frozen=True)
 class Facts:
-    """What was measured.
+    """The measurements.
 
     Attributes:
         rows: how many there are.
@@ -55,7 +55,7 @@ class Facts:
         duplicates: rows that equal an earlier one.
         measured_rows: rows that spectrum and noise were measured on; the dimension on the first 2,000 of them.
         seed: of the choice of these rows.
-        components: principal components that hold 90, 95 and 99 % of the variance, by the share in per cent.
+        components: principal components that explain 90, 95 and 99 % of the variance, by the share in per cent.
         variances: `(components,)`, the variance along each principal component, largest first.
         spread: mean standard deviation of the scaled values that are not constant; 1 for standardised columns.
         signal: components that stand out of the noise; None for images.
@@ -107,7 +107,7 @@ class Facts:
         return self.noise_floor is not None and self.noise_floor >= _CLEAR_FLOOR
 
     def explained(self, dimension: int) -> float:
-        """Return the share of the variance that so many principal components hold."""
+        """Return the explained variance of so many principal components, as a share."""
         return float(sum(self.variances[:dimension]) / sum(self.variances))
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def measure(rows: Array, schema: Schema, seed: int = 0) -> Facts:
     Args:
         rows: finite numbers.
         schema: of the rows.
-        seed: chooses the rows that the slower measures look at.
+        seed: draws the rows for the slower measurements.
 
     Raises:
         DataError: for fewer than three rows, and for rows that are all the same.
@@ -139,7 +139,7 @@ def measure(rows: Array, schema: Schema, seed: int = 0) -> Facts:
     flat = rows.reshape(len(rows), -1)
     constant = (flat == flat[0]).all(0)
     if constant.all():
-        raise DataError(explain("rows that differ", "rows that are all the same", "other data: there is nothing here"))
+        raise DataError(explain("rows that differ", "rows that are all the same", "other data: these have no variance"))
     scaling = scaling_for(schema)
     chosen = choose(len(rows), max(_FEWEST_ROWS, min(SPECTRUM_ROWS, _MOST_VALUES // flat.shape[1])), seed)
     scaled = SCALINGS[scaling].fit(rows, schema).forward(rows[chosen])
@@ -193,13 +193,13 @@ _LEAST_FLAT_IMAGE = 196
 
 
 def is_flat_image(schema: Schema) -> bool:
-    """Return whether rows that came as columns look like the pixels of square images."""
+    """Return whether rows of a table look like the pixels of square images."""
     square = math.isqrt(schema.width) ** 2 == schema.width >= _LEAST_FLAT_IMAGE
     return schema.kind == "vector" and schema.names is None and square and schema.in_unit_interval
 
 
 def scaling_for(schema: Schema) -> str:
-    """Return the scaling under which rows compare: "unit" for images like [0, 1] and for bits, else "standard"."""
+    """Return the scaling of the measurements: "unit" for images in [0, 1] and for binary values, else "standard"."""
     image_like = schema.kind == "image" or schema.dtype in ("uint8", "uint16") or is_flat_image(schema)
     return "unit" if schema.binary or (image_like and schema.in_unit_interval) else "standard"
 
@@ -227,7 +227,7 @@ def spectrum(x: Floats) -> tuple[Floats, Floats]:
 
 
 def components_for(variances: Floats, share: float) -> int:
-    """Return how many components hold a share of the variance.
+    """Return how many components explain a share of the variance.
 
     Example:
         >>> components_for(np.array([8.0, 1.0, 1.0]), 0.9)
@@ -313,7 +313,7 @@ def _at_most(x: Floats, above: float, below: float) -> float:
 
 @dataclass(frozen=True)
 class Floor:
-    """The noise that a spectrum's tail shows.
+    """The noise that is estimated from a spectrum's tail.
 
     Attributes:
         std: standard deviation of the noise in the median column.
@@ -330,10 +330,10 @@ class Floor:
 def noise_floor(x: Floats) -> Floor:
     """Return the noise of a table from the tail of its spectrum.
 
-    What the other columns leave of a column (linearly) is its noise, up to a factor that is much the same for all
+    The residual of a column's linear regression on the others is its noise, up to a factor that is similar for all
     columns. Divided by that, columns have equal noise, and noise fills a bulk with the density of Marchenko and Pastur.
-    Its median gives the factor (Gavish and Donoho); components are set aside as signal, the largest first, until the
-    next one lies below the edge of the bulk that is left.
+    Its median gives the factor (Gavish and Donoho); components are counted as signal, the largest first, until the next
+    one is below the edge of the remaining bulk.
 
     Args:
         x: `(rows, columns)`, no column constant.
@@ -361,7 +361,7 @@ def noise_floor(x: Floats) -> Floor:
 
 
 def _residuals(x: Floats) -> Floats:
-    """Return what regression on the other columns leaves of each column, as a standard deviation."""
+    """Return the residual of each column's regression on the other columns, as a standard deviation."""
     rows, columns = x.shape
     spread = x.std(0)
     if rows < 2 * columns:
@@ -396,7 +396,7 @@ def channels_first(x: Array) -> Array:
 
 
 def image_noise(images: Array) -> float:
-    """Return the standard deviation of the noise in images, from what a Laplacian that ignores smooth parts leaves.
+    """Return the standard deviation of the noise in images, from the response of a Laplacian that ignores smooth parts.
 
     ``sigma = sqrt(pi / 2) * mean(abs(I * N)) / 6`` with N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]], the median over
     images. Edges and texture count as noise: for images with many it is an upper bound.

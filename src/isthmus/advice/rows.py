@@ -1,4 +1,4 @@
-"""The rows that are measured: arrays as they are, and tables as the network will see them."""
+"""The rows that are measured: arrays unchanged, and tables encoded as for the network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STARTS = {
 
 
 def rows_to_measure(X: Any) -> tuple[Array, Schema]:
-    """Return rows `(rows, *shape)` to measure, and what a row is.
+    """Return rows `(rows, *shape)` to measure, and their schema.
 
     Raises:
         DataError: for series, texts and ratings, which are not measured.
@@ -50,7 +50,7 @@ def rows_to_measure(X: Any) -> tuple[Array, Schema]:
 
 
 def _is_plain(source: Source, schema: Schema) -> bool:
-    """Whether all columns of a table are numbers without holes, of which nothing else was said."""
+    """Return whether all columns of a table are numeric without missing values, with no kind stated."""
     if source.stated.kinds or source.stated.scales:
         return False
     return all(column.kind in ("numeric", "binary") and not column.missing for column in schema.columns or ())

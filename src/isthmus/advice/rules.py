@@ -1,4 +1,4 @@
-"""For each goal: the kinds that serve it, the first choice first, and the rules that turn facts into settings."""
+"""For each goal: the suitable kinds, the first choice first, and the rules that turn measurements into settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Choice:
         setting: its path in the recipe; "recipe" for the preset.
         value: plain JSON.
         reason: one line.
-        given: whether it differs from what `isthmus fit` takes by itself.
+        given: whether it differs from the default of `isthmus fit`.
     """
 
     setting: str
@@ -44,13 +44,13 @@ Rule = Callable[[Facts], Choice | None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kind that serves a goal.
+    """A kind that is suitable for a goal.
 
     Attributes:
         preset: its name.
-        reason: what speaks for it or against it here.
-        rules: what decides its settings; a rule for a setting that the preset does not have is passed over.
-        widest: values in a row that it is proposed for, at most.
+        reason: for or against it, for this goal.
+        rules: for its settings; a rule for a setting that the preset does not have is skipped.
+        widest: largest number of values in a row for which it is proposed.
     """
 
     preset: str
@@ -61,11 +61,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Goal:
-    """What an autoencoder is wanted for.
+    """The purpose of an autoencoder.
 
     Attributes:
         purpose: in words.
-        candidates: the kinds that serve it, the first choice first.
+        candidates: the suitable kinds, the first choice first.
     """
 
     purpose: str
@@ -76,24 +76,24 @@ class Goal:
 
 
 def tenfold(facts: Facts) -> str:
-    """Return what the rule of thumb says: a latent 10 to 20 times smaller than the row."""
+    """Return the rule of thumb: a code 10 to 20 times smaller than the row."""
     low, high = max(1, round(facts.width / 20)), max(1, round(facts.width / 10))
     return f"a 10- to 20-fold reduction: {f'{low} to {high}' if low < high else low}"
 
 
 def _latent(facts: Facts, limits: dict[str, int], *reasons: str) -> Choice:
-    """Return twice the intrinsic dimension, within limits: the most latents, by what they are the most for."""
+    """Return twice the intrinsic dimension, within limits: numbers of latents by their reason."""
     if facts.intrinsic is None:
         wanted, known = facts.components[95], f"{facts.components[95]} components hold 95 % of the variance"
         reason = f"{known} (too few different rows for an intrinsic dimension)"
     else:
         # Whitney: a smooth surface of d dimensions fits into 2 d flat ones without crossing itself.
         wanted, known = round(2 * facts.intrinsic), f"intrinsic dimension {facts.intrinsic:.1f}"
-        reason = f"{known}, twice that lays a curved surface flat"
+        reason = f"{known}, doubled to embed a curved manifold"
     limits = {**limits, f"one for {_ROWS_PER_LATENT} rows": max(1, facts.rows // _ROWS_PER_LATENT)}
     limit, most = min(limits.items(), key=lambda item: item[1])
     if wanted > most:
-        reason = f"{known}, held to {limit}"
+        reason = f"{known}, limited to {limit}"
     return Choice("code.latent_dim", max(1, min(wanted, most)), "; ".join((reason, *reasons, tenfold(facts))))
 
 
@@ -105,17 +105,17 @@ def _lossless(facts: Facts) -> dict[str, int]:
 
 
 def narrow(facts: Facts) -> Choice:
-    """Twice the intrinsic dimension, and narrower than the row: else it would learn to copy."""
+    """Twice the intrinsic dimension, and narrower than the row, so that the network cannot copy."""
     return _latent(facts, _lossless(facts))
 
 
 def roomy(facts: Facts) -> Choice:
-    """The same, and up to the row's own width, where noise keeps the network from copying."""
+    """The same, up to the width of the row, for networks that noise keeps from copying."""
     return _latent(facts, {"the width of a row": facts.width})
 
 
 def spare(facts: Facts) -> Choice:
-    """The same for a variational code, which leaves alone what it does not need."""
+    """The same for a variational code, which leaves surplus latents unused."""
     return _latent(facts, _lossless(facts), "a VAE leaves spare ones unused")
 
 
@@ -133,7 +133,7 @@ def plane(facts: Facts) -> Choice:
 def _units(facts: Facts) -> str:
     if facts.scaling == "standard":
         return "standard deviations"
-    return f"times the values' deviation of {facts.spread:.2g}"
+    return f"times the values' standard deviation of {facts.spread:.2g}"
 
 
 _MEASURED_ON = ("vector", "image")
@@ -142,36 +142,36 @@ _SMALL = 4096
 
 
 def detecting_noise(facts: Facts) -> Choice:
-    """The noise that measured best: another strength for each row."""
+    """The noise with the best results: a different strength for each row."""
     # Images and curves take more, as most of their values can be told from others.
     curve = is_curve(facts)
     low, high = (0.4, 4.0) if curve or facts.kind == "image" else (0.1, 2.0)
     spread = facts.range_spread if curve else facts.spread
-    units = f"times the values' deviation of {spread:.2g}" if curve else _units(facts)
+    units = f"times the values' standard deviation of {spread:.2g}" if curve else _units(facts)
     value = [round(low * spread, 3), round(high * spread, 3)]
-    return Choice("corruption.std", value, f"each row draws its own, {low} to {high} {units}: {_where(facts)}")
+    return Choice("corruption.std", value, f"drawn for each row, {low} to {high} {units}: {_where(facts)}")
 
 
 def matched_noise(facts: Facts) -> Choice:
-    """Noise as strong as that of the data: what is added is what is learned to be removed."""
+    """Noise as strong as that of the data: the network learns to remove noise like that of training."""
     if facts.binary:
-        return Choice("corruption", {"kind": "salt_and_pepper", "rate": 0.1}, "bits are flipped, not shifted")
+        return Choice("corruption", {"kind": "salt_and_pepper", "rate": 0.1}, "binary values are flipped, not shifted")
     if looks_clean(facts):
         value, found = [0.0, round(0.3 * facts.spread, 3)], f"noise {facts.noise:.2g}"
         return Choice("corruption.std", value, f"the rows look clean ({found}); set the noise that you expect")
     bound = "is" if facts.noise_is_clear else "is at most"
-    why = f"the noise {bound} {facts.noise:.2g}; what is added is what is learned to be removed"
+    why = f"the noise {bound} {facts.noise:.2g}; the network learns to remove noise like that of training"
     return Choice("corruption.std", round(facts.noise, 3), why)
 
 
 def looks_clean(facts: Facts) -> bool:
-    """Return whether there is too little noise to be learned from."""
+    """Return whether there is too little noise to learn from."""
     return facts.noise < _LEAST_NOISE * facts.spread
 
 
 def feature_noise(facts: Facts) -> Choice:
-    """Masked values: what is left out has to be told from the rest."""
-    reason = "what is masked has to be told from the rest of the row (Vincent et al. 2010)"
+    """Masked values, which have to be predicted from the rest of the row."""
+    reason = "masked values have to be predicted from the rest of the row (Vincent et al. 2010)"
     return Choice("corruption", {"kind": "mask", "rate": 0.3}, reason)
 
 
@@ -179,10 +179,10 @@ def feature_noise(facts: Facts) -> Choice:
 
 
 def scaling(facts: Facts) -> Choice | None:
-    """The scaling that the measures took, where `isthmus fit` would take another by itself."""
+    """The scaling of the measurements, if the default of `isthmus fit` is another."""
     if facts.scaling == "unit" or facts.low < 0 or facts.high > 1:
         return None
-    return Choice("preprocessing", "standard", "values lie in [0, 1], and yet columns of a table are to weigh the same")
+    return Choice("preprocessing", "standard", "values are in [0, 1], but columns of a table should have equal weight")
 
 
 def detecting_scaling(facts: Facts) -> Choice | None:
@@ -199,18 +199,18 @@ def is_curve(facts: Facts) -> bool:
 
 
 def bits(facts: Facts) -> Choice | None:
-    """For rows of bits, the probability of each."""
+    """For binary rows, the probability of each value."""
     if not facts.binary:
         return None
     return Choice("objective.likelihood", "bernoulli", "every value is 0 or 1")
 
 
 def density(facts: Facts) -> Choice:
-    """A likelihood that can be drawn from."""
+    """A likelihood that can be sampled."""
     if facts.binary:
         return Choice("objective.likelihood", "bernoulli", "every value is 0 or 1")
     if facts.scaling == "unit":
-        why = "values from 0 to 1 as means of bits: sharp means, though no normalised density of grey levels"
+        why = "values from 0 to 1 as probabilities: sharp images, but no normalised density of grey levels"
         return Choice("objective.likelihood", "binary_cross_entropy", why)
     return Choice("objective.likelihood", "normal", "real values: a normal density, the noise of each column learned")
 
@@ -226,17 +226,17 @@ def _where(facts: Facts) -> str:
 
 
 def measured_layers(facts: Facts) -> Choice | None:
-    """The layers of the measurement on the ADBench tables."""
+    """The layers of the benchmark on the ADBench tables."""
     return Choice("network.hidden_dims", [256, 256], _where(facts)) if facts.kind in _MEASURED_ON else None
 
 
 def measured_activation(facts: Facts) -> Choice | None:
-    """The activation of the same."""
+    """The activation of the same benchmark."""
     return Choice("network.activation", "silu", _where(facts)) if facts.kind in _MEASURED_ON else None
 
 
 def measured_steps(facts: Facts) -> Choice | None:
-    """The length of the same, in epochs."""
+    """The length of the same benchmark, in epochs."""
     if facts.kind not in _MEASURED_ON:
         return None
     wanted = _STEPS[facts.kind]
@@ -245,15 +245,15 @@ def measured_steps(facts: Facts) -> Choice | None:
 
 
 def measured_rate(facts: Facts) -> Choice | None:
-    """The learning rate for images: what is rebuilt too well is rebuilt where it is strange, too."""
+    """The learning rate for images: a network that fits too closely reconstructs anomalies too."""
     return Choice("training.learning_rate", 0.001, _where(facts)) if facts.kind == "image" else None
 
 
 def measured_patience(facts: Facts) -> Choice | None:
-    """No early stop, likewise: an epoch of a small table is a step or two, and its loss is noisy."""
+    """No early stopping: an epoch of a small table is a step or two, and its loss is noisy."""
     if facts.kind not in _MEASURED_ON:
         return None
-    return Choice("training.patience", None, f"no early stop, {_where(facts)}; the best epoch's weights are kept")
+    return Choice("training.patience", None, f"no early stopping, {_where(facts)}; the best epoch's weights are kept")
 
 
 _TABLE = (scaling, bits)
@@ -261,55 +261,53 @@ _MEASURED = (measured_layers, measured_activation, measured_steps, measured_rate
 
 GOALS: dict[str, Goal] = {
     "compress": Goal(
-        "the smallest code from which rows can be rebuilt",
+        "the smallest code from which rows can be reconstructed",
         (
             Candidate("conv_autoencoder", "the lowest error for a code of its size, on images", (narrow, *_TABLE)),
-            Candidate("autoencoder", "nothing but the error counts, so nothing else is in the way", (narrow, *_TABLE)),
-            Candidate("deep", "worth trying next, where hours do not matter", (narrow, *_TABLE)),
-            Candidate("lstm_autoencoder", "worth trying next where rows are series, since it knows their order"),
-            Candidate("fsq", "fewer bits a row, at a higher error"),
-            Candidate("vq_vae", "fewer bits a row, at a higher error, and harder to train"),
-            Candidate("vae", "its noise in the code costs error that buys nothing here"),
+            Candidate("autoencoder", "minimises only the error", (narrow, *_TABLE)),
+            Candidate("deep", "worth trying next, if hours do not matter", (narrow, *_TABLE)),
+            Candidate("lstm_autoencoder", "worth trying next for series, since it uses their order"),
+            Candidate("fsq", "fewer bits for each row, at a higher error"),
+            Candidate("vq_vae", "fewer bits for each row, at a higher error, and harder to train"),
+            Candidate("vae", "the noise in its code raises the error without a benefit here"),
         ),
     ),
     "detect": Goal(
-        "a score that tells unusual rows from usual ones",
+        "a score that separates anomalies from normal rows",
         (
             Candidate(
                 "denoising",
-                "cannot copy what is unusual; with noise drawn by row it measured best on the ADBench tables",
+                "cannot copy anomalies; with noise drawn for each row it had the best results on the ADBench tables",
                 (roomy, detecting_noise, detecting_scaling, bits, *_MEASURED),
                 _SMALL,
             ),
-            Candidate("conv_denoising", "cannot copy what is unusual, and sees shapes", (roomy, detecting_noise, bits)),
-            Candidate("autoencoder", "may rebuild unusual rows as well as usual ones"),
-            Candidate("lstm_autoencoder", "worth trying next where rows are series, since it knows their order"),
-            Candidate("vae", "the noise in its code hides small deviations"),
-            Candidate("contractive", "resists noise like denoising, and is slower"),
+            Candidate("conv_denoising", "cannot copy anomalies, and recognises shapes", (roomy, detecting_noise, bits)),
+            Candidate("autoencoder", "may reconstruct anomalies as well as normal rows"),
+            Candidate("lstm_autoencoder", "worth trying next for series, since it uses their order"),
+            Candidate("vae", "the noise in its code hides small anomalies"),
+            Candidate("contractive", "robust to noise like denoising, and slower"),
         ),
     ),
     "denoise": Goal(
         "rows without their noise",
         (
             Candidate(
-                "conv_denoising", "trained for this, and sees what is near a pixel", (narrow, matched_noise, bits)
+                "conv_denoising", "trained for this, and uses neighbouring pixels", (narrow, matched_noise, bits)
             ),
             Candidate("denoising", "trained for this", (narrow, *_TABLE, matched_noise)),
-            Candidate("autoencoder", "removes what its narrow code cannot hold: as good where noise is little"),
-            Candidate("contractive", "keeps noise from its code, and is not trained to remove it"),
+            Candidate("autoencoder", "removes what its narrow code cannot represent: as good for weak noise"),
+            Candidate("contractive", "its code is robust to noise, but it is not trained to remove it"),
             Candidate("vae", "removes noise and detail alike"),
         ),
     ),
     "generate": Goal(
         "new rows like the given ones",
         (
-            Candidate("conv_vae", "its prior can be drawn from, and it sees shapes", (spare, scaling, density)),
-            Candidate("vae", "its prior can be drawn from", (spare, scaling, density)),
-            Candidate(
-                "beta_vae", "below 1 sharper, above 1 with separate factors: try it next", (spare, scaling, density)
-            ),
-            Candidate("wae", "try it where a VAE's samples are too blurred"),
-            Candidate("rae", "try it where a VAE's samples are too blurred; needs a density fitted to its codes"),
+            Candidate("conv_vae", "its prior can be sampled, and it recognises shapes", (spare, scaling, density)),
+            Candidate("vae", "its prior can be sampled", (spare, scaling, density)),
+            Candidate("beta_vae", "sharper below 1, disentangled above 1: try it next", (spare, scaling, density)),
+            Candidate("wae", "try it if a VAE's samples are too blurred"),
+            Candidate("rae", "try it if a VAE's samples are too blurred; needs a density fitted to its codes"),
             Candidate("vq_vae", "sharp, and needs a second model of its codes"),
             Candidate("fsq", "sharp, and needs a second model of its codes"),
         ),
@@ -317,25 +315,27 @@ GOALS: dict[str, Goal] = {
     "features": Goal(
         "codes that another model, or a person, can use",
         (
-            Candidate("conv_denoising", "features that noise does not change", (roomy, feature_noise, bits)),
-            Candidate("denoising", "features that noise does not change", (roomy, *_TABLE, feature_noise)),
-            Candidate("top_k", "the one to take if a person is to read the features"),
-            Candidate("sparse_l1", "the one to take if a person is to read the features"),
-            Candidate("sparse_kl", "as sparse_l1, with latents that are used evenly"),
+            Candidate("conv_denoising", "features that are robust to noise", (roomy, feature_noise, bits)),
+            Candidate("denoising", "features that are robust to noise", (roomy, *_TABLE, feature_noise)),
+            Candidate("top_k", "for features that a person can interpret"),
+            Candidate("sparse_l1", "for features that a person can interpret"),
+            Candidate("sparse_kl", "as sparse_l1, with evenly used latents"),
             Candidate("transformer_autoencoder", "worth trying next for many long series"),
             Candidate("masked_autoencoder", "better features where there are very many images"),
             Candidate("contractive", "much the same as denoising, and slower"),
-            Candidate("beta_vae", "only where separate factors are wanted"),
-            Candidate("autoencoder", "nothing asks its features to be good for anything else"),
+            Candidate("beta_vae", "only for disentangled factors"),
+            Candidate("autoencoder", "its features are trained for reconstruction only"),
         ),
     ),
     "visualise": Goal(
         "a map of the rows in two dimensions",
         (
-            Candidate("conv_autoencoder", "spreads the rows as the error asks, and sees shapes", (plane, *_TABLE)),
-            Candidate("autoencoder", "spreads the rows as the error asks", (plane, *_TABLE)),
-            Candidate("vae", "a map without holes, where groups lie closer together"),
-            Candidate("conv_vae", "a map without holes, where groups lie closer together"),
+            Candidate(
+                "conv_autoencoder", "arranges the rows for the lowest error, and recognises shapes", (plane, *_TABLE)
+            ),
+            Candidate("autoencoder", "arranges the rows for the lowest error", (plane, *_TABLE)),
+            Candidate("vae", "a map without gaps, with groups closer together"),
+            Candidate("conv_vae", "a map without gaps, with groups closer together"),
             Candidate("contractive", "slower, and no better as a map"),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Named data sets: `fetch` downloads one when asked, `load` reads a local copy; nothing else touches the network."""
+"""Named data sets: `fetch` downloads one, `load` reads a local copy; nothing else uses the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each split holds, as `layouts.digest` computes it, and the means that stand for a series set's values."""
+"""Digests of each split's content, as `layouts.digest` computes them, and means of series whose values may differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that touches the network: downloads of a data set that the user asked for by name."""
+"""Downloads of named data sets: the only module that uses the network."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _SLOWEST = 10_000
 def fetch(
     name: str, *, folder: str | Path | None = None, timeout: float = 30.0, progress: Progress | None = None
 ) -> Path:
-    """Download a data set, check it, and return the folder that it now lies in, from which `load` reads it.
+    """Download a data set, check it, and return its folder, from which `load` reads it.
 
-    Nothing is downloaded if it lies there already. Files appear under their names only when they are whole and checked:
-    by their SHA-256 where that is known, and always by the digest of what they hold.
+    Nothing is downloaded if it is there already. Files get their names only when they are complete and checked: by
+    their SHA-256 if that is known, and always by the digest of their content.
 
     Args:
         name: one of `names()`. Its licence is `info(name).licence`.
         folder: where to put it, in a folder of its name; by default the cache, ``~/.cache/isthmus``.
-        timeout: seconds without an answer after which it is given up.
-        progress: called with a file's name, the bytes that have come and the bytes expected (about).
+        timeout: seconds to wait for an answer.
+        progress: called with a file's name, the bytes received and the (approximate) bytes expected.
 
     Raises:
-        DataError: for an unknown name; a data set that has no public home; no network; an answer that is too long, cut
-            off or of something else. The message says what to do by hand, and nothing of it is left behind.
+        DataError: for an unknown name; a data set that has no public home; no network; an answer that is too long,
+            truncated or something else. The message says what to do by hand, and no partial file remains.
     """
     about = info(name)
     place = cache_folder() if folder is None else Path(folder)
@@ -72,7 +72,7 @@ def fetch(
 
 
 def _good(about: DatasetInfo, place: Path, split: str, strict: bool = False) -> list[bool]:
-    """Return True for each copy in the data set's own folder that holds what it should."""
+    """Return True for each copy in the data set's own folder with the right content."""
     found = []
     for layout, files in copies(about, place, split):
         if (place / about.name) not in files[0].parents:
@@ -87,7 +87,7 @@ def _good(about: DatasetInfo, place: Path, split: str, strict: bool = False) -> 
 
 
 def _download(about: DatasetInfo, file: RemoteFile, path: Path, timeout: float, progress: Progress | None) -> None:
-    """Put one file at `path`, whole and checked, or raise `DataError` and leave nothing."""
+    """Write one file to `path`, complete and checked, or raise `DataError` and leave nothing."""
     # They import ssl, which only a download needs.
     from http.client import HTTPException
     from urllib.error import HTTPError
@@ -114,7 +114,7 @@ def _download(about: DatasetInfo, file: RemoteFile, path: Path, timeout: float, 
 
 
 def _stream(file: RemoteFile, out: object, timeout: float, progress: Progress | None) -> str:
-    """Write what an address answers with, and return its SHA-256; raise `OSError` for what cannot be it."""
+    """Write the content of a URL, and return its SHA-256; raise `OSError` if it cannot be the file."""
     import urllib.request
 
     if urlsplit(file.url).scheme not in ("http", "https"):

@@ -25,7 +25,7 @@ LARGEST = 1 << 28
 
 @dataclass(frozen=True)
 class Content:
-    """What a split holds: rows (an array, a table, texts or pictures), and a label for each or None."""
+    """The content of a split: rows (an array, a table, texts or images), and a label for each or None."""
 
     rows: Any
     labels: Array | None = None
@@ -33,12 +33,13 @@ class Content:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a data set lies in a folder.
+    """One arrangement of a data set's files in a folder.
 
     Attributes:
-        files: for each split the names of its files; each may also lie there gzipped, with .gz behind the name.
+        files: for each split the names of its files; each may also be gzipped, with .gz after the name.
         read: returns the content of a split from the paths of those files.
-        means: for each split the means of some columns, where values may differ by a rounding; else digests decide.
+        means: for each split the means of some columns, if values may differ by rounding; otherwise digests are
+            compared.
     """
 
     files: Mapping[str, tuple[str, ...]]
@@ -57,9 +58,9 @@ class Layout:
 
 
 def digest(content: Content, *, ordered: bool = True) -> str:
-    """Return the SHA-256 of what a split holds: types, shapes and values, whatever file they came from.
+    """Return the SHA-256 of a split's content: types, shapes and values, whatever the file format.
 
-    Without `ordered`, rows (of bytes, with labels) count in any order.
+    Without `ordered`, the order of rows (of bytes, with labels) does not matter.
     """
     result = hashlib.sha256()
     rows, labels = content.rows, content.labels
@@ -100,7 +101,7 @@ def _add(result: Any, part: Any) -> None:
 
 
 def unpacked(path: Path) -> bytes:
-    """Return a file's bytes, unpacked if it is gzipped; raise `DataError` where they are too many."""
+    """Return a file's bytes, unpacked if it is gzipped; raise `DataError` if there are too many."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
         content: bytes = stream.read(LARGEST + 1)
     if len(content) > LARGEST:
@@ -117,7 +118,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def arrays(path: Path, names: Sequence[str]) -> list[Array]:
-    """Return arrays of an .npz by name. A header that states more than there is cannot ask for memory."""
+    """Return arrays of an .npz by name. A header that states more than there is does not allocate memory."""
     found = []
     with zipfile.ZipFile(path) as archive:
         for name in names:
@@ -136,7 +137,7 @@ def arrays(path: Path, names: Sequence[str]) -> list[Array]:
 
 
 def npz(rows: str, labels: str | None = None, types: tuple[str, str] | None = None) -> Callable[..., Content]:
-    """Return a reader of the arrays `rows` and `labels`, in whose names {split} stands for the split."""
+    """Return a reader of the arrays `rows` and `labels`, in whose names {split} is the name of the split."""
 
     def read(paths: Sequence[Path], split: str) -> Content:
         wanted = [name.format(split=split) for name in (rows, labels) if name is not None]
@@ -182,7 +183,7 @@ def parquet(labels: str | None = None, drop: Sequence[str] = ()) -> Callable[...
 
 
 def split_labels(table: pa.Table, labels: str | None, drop: Sequence[str] = ()) -> Content:
-    """Return a table with texts of one type, without its labels and what else is to go."""
+    """Return a table with texts of one type, without its labels and other columns to drop."""
     for place, column in enumerate(table.schema):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         kind = pa.string() if pa.types.is_large_string(kind) else kind
@@ -219,7 +220,7 @@ def lines(paths: Sequence[Path], split: str) -> Content:
 
 
 def numbers(paths: Sequence[Path], split: str) -> Content:
-    """Read a text file of numbers parted by commas, and where there is a second file, a 0 or 1 for each row."""
+    """Read a text file of comma-separated numbers, and from a second file, if there is one, a 0 or 1 for each row."""
     rows = np.loadtxt(io.BytesIO(unpacked(paths[0])), np.float32, delimiter=",", ndmin=2)
     conditions = np.loadtxt(io.BytesIO(unpacked(paths[1])), np.int8, ndmin=1) if len(paths) > 1 else None
     return Content(rows, conditions)
@@ -273,7 +274,7 @@ def ecg5000(paths: Sequence[Path], split: str) -> Content:
 
 
 def pictures(paths: Sequence[Path], split: str) -> Content:
-    """Read pictures, each `(height, width, 3)` uint8, from a zip of them or one by one, by name."""
+    """Read images, each `(height, width, 3)` uint8, from a zip of them or one by one, by name."""
     if paths[0].suffix == ".zip":
         with zipfile.ZipFile(paths[0]) as archive:
             names = sorted(name for name in archive.namelist() if name.lower().endswith((".png", ".jpg")))

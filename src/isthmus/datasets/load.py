@@ -1,4 +1,4 @@
-"""Local copies of named data sets: found, read, and compared with what they should hold. No network."""
+"""Local copies of named data sets: found, read, and compared with the expected content. No network."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Dataset:
     """A split of a named data set.
 
     Attributes:
-        rows: an array `(rows, *shape)`, a `pyarrow.Table`, or a list of texts or of pictures `(height, width, 3)`.
+        rows: an array `(rows, *shape)`, a `pyarrow.Table`, or a list of texts or of images `(height, width, 3)`.
         labels: one for each row `(rows,)`, or None.
         info: what the data set is, with its licence.
-        split: which part this is.
+        split: name of the split.
         path: the (first) file that it was read from.
     """
 
@@ -39,32 +39,32 @@ class Dataset:
 
 
 def cache_folder() -> Path:
-    """Return where downloads go: ``$XDG_CACHE_HOME/isthmus``, by default ``~/.cache/isthmus``."""
+    """Return the folder of downloads: ``$XDG_CACHE_HOME/isthmus``, by default ``~/.cache/isthmus``."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     # An unset home, an empty text and, by that standard, a relative path all mean the default.
     return (Path(home) if home.startswith("/") else Path.home() / ".cache") / "isthmus"
 
 
 def places(folder: str | Path | None = None) -> list[Path]:
-    """Return the folders that are looked in, in order: the given one, ``$ISTHMUS_DATA``, the cache."""
+    """Return the folders that are searched, in order: the given one, ``$ISTHMUS_DATA``, the cache."""
     data = os.environ.get("ISTHMUS_DATA")
     return [Path(place) for place in (folder, data, cache_folder()) if place]
 
 
 def load(name: str, *, split: str | None = None, folder: str | Path | None = None) -> Dataset:
-    """Read a local copy of a data set and check that it holds what it should. This never touches the network.
+    """Read a local copy of a data set and check its content. This never uses the network.
 
-    In each of `folder`, ``$ISTHMUS_DATA`` and the cache, it looks for the original files and for compact ones, first in
-    a folder of the data set's name.
+    `folder`, ``$ISTHMUS_DATA`` and the cache are searched for the original files and for compact ones, first in a
+    folder of the data set's name.
 
     Args:
         name: one of `names()`.
         split: one of the data set's splits (`info(name).rows`), by default the first: "train", or "all".
-        folder: where to look first.
+        folder: the folder that is searched first.
 
     Raises:
-        DataError: for an unknown name or split, a copy that is damaged or of something else, and where there is none:
-            the message says what `fetch` would do, and what to do by hand.
+        DataError: for an unknown name or split, a copy that is damaged or something else, and if there is no copy: the
+            message says what `fetch` would do, and what to do by hand.
 
     Example:
         >>> from isthmus import datasets
@@ -83,7 +83,7 @@ def load(name: str, *, split: str | None = None, folder: str | Path | None = Non
 
 
 def copies(about: DatasetInfo, place: Path, split: str) -> Iterator[tuple[Layout, list[Path]]]:
-    """Yield each copy of a split in a folder: how it is to be read, and its files."""
+    """Yield each copy of a split in a folder: its layout, and its files."""
     for folder in (place / about.name, place):
         for layout in about.layouts:
             files = layout.find(folder, split)
@@ -92,7 +92,7 @@ def copies(about: DatasetInfo, place: Path, split: str) -> Iterator[tuple[Layout
 
 
 def checked(about: DatasetInfo, layout: Layout, files: list[Path], split: str) -> Content:
-    """Return the content of a copy; raise `DataError` unless it is what the data set holds."""
+    """Return the content of a copy; raise `DataError` unless it is that of the data set."""
     where = ", ".join(repr(str(path)) for path in files[:2]) + (", ..." if len(files) > 2 else "")
     try:
         content = layout.read(files, split)

@@ -1,4 +1,4 @@
-"""The named data sets: what they hold, whose they are, under which licence, and where they can be had."""
+"""The named data sets: their content, owners, licences and addresses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class RemoteFile:
     """A file that can be downloaded.
 
     Attributes:
-        name: what it is called in the data set's folder.
-        url: where it is.
-        size: bytes; about, where the SHA-256 is not known.
-        sha256: of the file; None where only the digest of what it holds is known.
+        name: its name in the data set's folder.
+        url: its address.
+        size: bytes; approximate if the SHA-256 is not known.
+        sha256: of the file; None if only the digest of its content is known.
     """
 
     name: str
@@ -27,26 +27,26 @@ class RemoteFile:
 
     @property
     def limit(self) -> int:
-        """Number of bytes from which on it is something else."""
+        """Number of bytes above which it is something else."""
         return self.size if self.sha256 is not None else 4 * self.size + (1 << 20)
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a named data set is.
+    """A named data set.
 
     Attributes:
-        name: what it is asked for by.
-        holds: what the rows and the labels are.
+        name: the name for `load` and `fetch`.
+        holds: the content: rows and labels.
         kind: kind of row: "image", "series", "table", "vector", "ratings" or "text".
         rows: number of rows of each split.
         licence: as its owners state it.
-        homepage: where it comes from, and whom to ask.
+        homepage: of its owners.
         citation: what to cite.
-        files: what `fetch` downloads; nothing where there is no stable public address.
-        digests: for each split the SHA-256 of what it holds, which does not depend on the container.
+        files: what `fetch` downloads; none if there is no stable public address.
+        digests: for each split the SHA-256 of its content, whatever the file format.
         ordered: whether the order of the rows is part of the digest.
-        layouts: in which files it may lie in a folder.
+        layouts: the arrangements of its files in a folder.
     """
 
     name: str
@@ -77,7 +77,7 @@ def names() -> list[str]:
 
 
 def info(name: str) -> DatasetInfo:
-    """Return what a data set is; raise `DataError` for an unknown name.
+    """Return the facts about a data set; raise `DataError` for an unknown name.
 
     >>> info("mnist").rows["train"], info("mnist").licence
     (60000, 'CC BY-SA 3.0')

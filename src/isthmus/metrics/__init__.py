@@ -1,4 +1,4 @@
-"""Metrics: pure functions over arrays, which need no weights but those they fit themselves."""
+"""Metrics: pure functions over arrays, without pretrained networks."""
 
 from isthmus.metrics.detection import (
     auroc,

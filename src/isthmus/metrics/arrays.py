@@ -1,4 +1,4 @@
-"""What every metric checks first: arrays of finite numbers with as many rows as each other."""
+"""Checks of the metrics' arguments: arrays of finite numbers with equal numbers of rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def finite(where: str, values: Any) -> Array:
     """Return an array or tensor as float64 on the CPU.
 
     Raises:
-        DataError: if it is empty, holds no numbers, or not only finite ones.
+        DataError: if it is empty, or has values that are not finite numbers.
 
     Example:
         >>> finite("codes", [[1, 2]])

@@ -1,7 +1,7 @@
-"""How well anomaly score tells anomalies from normal rows, and whether alarms come as seldom as promised.
+"""Metrics of anomaly detection: how well anomaly scores rank anomalies above normal rows, and false-alarm rates.
 
-All take `labels` `(rows,)`, 1 for an anomaly and 0 for a normal row, and one number for each row: `anomaly_scores`, of
-which higher is more anomalous, or `alarms`, 1 or True where there is one.
+All take `labels` `(rows,)`, 1 for an anomaly and 0 for a normal row, and one number for each row: `anomaly_scores`,
+higher is more anomalous, or `alarms`, 1 or True for an alarm.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from isthmus.metrics.arrays import Array, pair
 
 
 def auroc(labels: Any, anomaly_scores: Any) -> float:
-    """Return the probability that an anomaly is more anomalous than a normal row; a tie counts one half.
+    """Return the probability that an anomaly has a higher anomaly score than a normal row; a tie counts one half.
 
-    The area under the curve of true over false alarm rates. 0.5 for a guess, in [0, 1], higher is better.
+    The area under the ROC curve, in [0, 1]: 0.5 for random scores, higher is better.
 
     Args:
         labels: `(rows,)`, 1 for an anomaly.
-        anomaly score: `(rows,)`, higher is more anomalous.
+        anomaly_scores: `(rows,)`, higher is more anomalous.
 
     Raises:
-        DataError: for labels of one kind only, and values that are not finite.
+        DataError: for labels of one class only, and values that are not finite.
 
     Example:
         >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
@@ -39,11 +39,11 @@ def auroc(labels: Any, anomaly_scores: Any) -> float:
 def average_precision(labels: Any, anomaly_scores: Any) -> float:
     """Return the area under the curve of precision over recall, ``sum_n (R_n - R_(n-1)) P_n`` over all thresholds.
 
-    The share of anomalies for a guess, in [0, 1], higher is better.
+    In [0, 1]: the share of anomalies for random scores, higher is better.
 
     Args:
         labels: `(rows,)`, 1 for an anomaly.
-        anomaly score: `(rows,)`, higher is more anomalous.
+        anomaly_scores: `(rows,)`, higher is more anomalous.
 
     Raises:
         DataError: as `auroc`.
@@ -56,14 +56,14 @@ def average_precision(labels: Any, anomaly_scores: Any) -> float:
 
 
 def precision_at_k(labels: Any, anomaly_scores: Any, k: int | None = None) -> float:
-    """Return the share of anomalies among the k most anomalous rows.
+    """Return the share of anomalies among the k rows with the highest anomaly scores.
 
-    Of rows that tie for the last places, the expectation over all orders counts.
+    Ties at the last place count by their expectation over all orders.
 
     Args:
         labels: `(rows,)`, 1 for an anomaly.
-        anomaly score: `(rows,)`, higher is more anomalous.
-        k: how many rows are looked at; by default as many as there are anomalies, where precision equals recall.
+        anomaly_scores: `(rows,)`, higher is more anomalous.
+        k: number of rows; by default the number of anomalies, for which precision equals recall.
 
     Raises:
         DataError: as `auroc`, and for more rows than there are.
@@ -86,7 +86,7 @@ def precision_at_k(labels: Any, anomaly_scores: Any, k: int | None = None) -> fl
 def false_alarm_rate(labels: Any, alarms: Any) -> float:
     """Return the share of normal rows with an alarm, in [0, 1].
 
-    `binomial_interval` and `beta_binomial_interval` say within which counts it keeps a promise.
+    `binomial_interval` and `beta_binomial_interval` give the counts that are compatible with a guaranteed rate.
 
     Args:
         labels: `(rows,)`, 1 for an anomaly; all may be 0.
@@ -107,19 +107,19 @@ def false_alarm_rate(labels: Any, alarms: Any) -> float:
 
 
 def binomial_interval(rows: int, rate: float, level: float = 0.99) -> tuple[int, int]:
-    """Return between which counts of alarms, both included, lie `rows` normal rows if each has one at `rate`.
+    """Return the interval of the number of alarms among `rows` normal rows if each is an alarm with probability `rate`.
 
-    The quantiles (1 - level)/2 and (1 + level)/2 of the binomial distribution, so that the count lies within with a
-    probability of at least `level`. For a threshold that does not depend on chance; that of a calibration set does:
-    `beta_binomial_interval`.
+    The quantiles (1 - level)/2 and (1 + level)/2 of the binomial distribution, both included, so that the count lies
+    within with a probability of at least `level`. This is for a fixed threshold; for one that depends on a random
+    calibration set there is `beta_binomial_interval`.
 
     Args:
         rows: normal rows that the threshold was not fitted on.
-        rate: the promised rate of false alarms.
-        level: the probability to lie within.
+        rate: the false-alarm rate.
+        level: the probability that the count lies within.
 
     Raises:
-        RecipeError: for a rate or level outside (0, 1], and no rows.
+        RecipeError: for a rate or level outside (0, 1], and for 0 rows.
 
     Example:
         >>> binomial_interval(1000, 0.01)
@@ -131,17 +131,17 @@ def binomial_interval(rows: int, rate: float, level: float = 0.99) -> tuple[int,
 
 
 def beta_binomial_interval(rows: int, alpha: float, calibration_rows: int, level: float = 0.99) -> tuple[int, int]:
-    """Return between which counts, both included, lie the alarms of `rows` normal rows under a conformal threshold.
+    """Return the interval of the number of alarms among `rows` normal rows under a conformal threshold.
 
-    A row raises an alarm if ``p = (1 + #{calibration rows at least as anomalous}) / (1 + n) <= alpha``. Over the draw
+    A row is an alarm if ``p = (1 + #{calibration rows at least as anomalous}) / (1 + n) <= alpha``. Over the draw
     of n calibration rows, the rate of false alarms is Beta(k, n + 1 - k) with ``k = floor(alpha (n + 1))``, so the
-    count is beta-binomial: on average at most alpha, yet one calibration set is not the average. Scores without ties.
+    count is beta-binomial: the rate is at most alpha on average over calibration sets. Scores without ties.
 
     Args:
         rows: normal rows that are exchangeable with the calibration rows.
-        alpha: the promised rate of false alarms.
+        alpha: the guaranteed false-alarm rate.
         calibration_rows: n.
-        level: the probability to lie within.
+        level: the probability that the count lies within.
 
     Raises:
         RecipeError: as `binomial_interval`.
@@ -166,10 +166,10 @@ def beta_binomial_interval(rows: int, alpha: float, calibration_rows: int, level
 
 
 def labelled(labels: Any, anomaly_scores: Any) -> tuple[Array, Array]:
-    """Return labels as booleans and anomaly score as float64, both `(rows,)`.
+    """Return labels as booleans and anomaly scores as float64, both `(rows,)`.
 
     Raises:
-        DataError: for labels other than 0 and 1 or of one kind only, and values that are not finite.
+        DataError: for labels other than 0 and 1 or of one class only, and values that are not finite.
 
     Example:
         >>> labelled([0, 1], [0.5, 2])

@@ -1,8 +1,8 @@
-"""How well anomaly score tells anomalous ranges of a series: VUS, range-based F1, and the point-adjusted F1.
+"""Metrics of anomaly detection in series: VUS, range-based F1, and the point-adjusted F1.
 
-All take `labels` `(steps,)`, 1 for a step within an anomaly, and `anomaly_scores` `(steps,)`, of which higher is more
-anomalous, or `alarms` `(steps,)`. An anomalous range is a run of steps with label 1. Compute them for each series by
-itself: over several series end to end, a range would run from one into the next.
+All take `labels` `(steps,)`, 1 for a step within an anomaly, and `anomaly_scores` `(steps,)`, higher is more
+anomalous, or `alarms` `(steps,)`. An anomalous range is a run of steps with label 1. Compute them for each series
+separately: in concatenated series, a range would continue from one into the next.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def vus_pr(labels: Any, anomaly_scores: Any, *, buffer: int = 100) -> float:
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        anomaly score: `(steps,)`, higher is more anomalous.
-        buffer: the longest buffer L, in steps. The paper takes the period of the series (`period` estimates it), 100
-            is a usual one; figures with another L are other figures.
+        anomaly_scores: `(steps,)`, higher is more anomalous.
+        buffer: the longest buffer L, in steps. The paper uses the period of the series (`period` estimates it);
+            100 is common. Values with different L are not comparable.
 
     Raises:
-        DataError: for labels of one kind only, and values that are not finite.
+        DataError: for labels of one class only, and values that are not finite.
         RecipeError: for a buffer that is no integer of 0 or more.
 
-    Versions of the authors' code differ from it, and from each other, in details: 250 thresholds rather than all, the
+    Versions of the authors' code differ from this, and from each other, in details: 250 thresholds rather than all, the
     sum of the buffers where two ranges meet (here the greater label counts), straight lines between precisions.
 
     Example:
@@ -70,7 +70,7 @@ def vus_roc(labels: Any, anomaly_scores: Any, *, buffer: int = 100) -> float:
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        anomaly score: `(steps,)`, higher is more anomalous.
+        anomaly_scores: `(steps,)`, higher is more anomalous.
         buffer: as in `vus_pr`.
 
     Raises:
@@ -89,13 +89,13 @@ def vus_roc(labels: Any, anomaly_scores: Any, *, buffer: int = 100) -> float:
 def period(values: Any, *, least: int = 3, most: int = 400, otherwise: int = 125) -> int:
     """Return the period of a series in steps: the lag of the highest local maximum of its autocorrelation.
 
-    The paper of `vus_pr` takes it as the longest buffer.
+    The paper of `vus_pr` uses it as the longest buffer.
 
     Args:
-        values: `(steps,)`; of several channels, pass one.
+        values: `(steps,)`, one channel.
         least: the shortest lag.
         most: the longest lag.
-        otherwise: what is returned where no lag within the two is a local maximum.
+        otherwise: what is returned if no lag between the two is a local maximum.
 
     Raises:
         DataError: for values that are not finite.
@@ -144,7 +144,7 @@ def _volumes(labels: Any, anomaly_scores: Any, buffer: int) -> tuple[float, floa
 
 
 def _first(rank: Array, inside: Array) -> Array:
-    """Return for each run of `inside` the rank of its strangest step."""
+    """Return for each run of `inside` the highest rank of its steps."""
     # Of every second segment: the others are between the runs. One more step, for a run that ends with the series.
     firsts: Array = np.minimum.reduceat(np.append(rank, len(rank)), _bounds(inside).ravel())[::2]
     return firsts
@@ -179,17 +179,17 @@ def range_f1(
     ``recall = mean over anomalous ranges R of  existence * [R has an alarm] + (1 - existence) * overlap(R, alarms)``,
     ``precision = mean over ranges of alarms A of  overlap(A, anomalous ranges)``, with ``overlap(R, .) = cardinality(k)
     * sum of the positional weights of R's steps that are covered / sum of all its weights``, k being how many ranges
-    cover it. ``F = (1 + beta^2) precision recall / (beta^2 precision + recall)``, 0 without alarms. Each range counts
-    the same, however long it is.
+    cover it. ``F = (1 + beta^2) precision recall / (beta^2 precision + recall)``, 0 without alarms. Each range has the
+    same weight, whatever its length.
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
         alarms: `(steps,)`, 1 for an alarm.
-        existence: what it is worth, of 1, to find a range at all (alpha in the paper); in recall only.
-        bias: where in a range a step counts for more: "flat" (nowhere), "front" (early steps), "middle", "back". Of
-            recall; precision is flat, as the paper has it.
-        cardinality: "one", or "reciprocal" for 1/k: a range that is found in k pieces counts for 1/k.
-        beta: how many times as important recall is as precision.
+        existence: weight, in [0, 1], of detecting a range at all (alpha in the paper); in recall only.
+        bias: which steps of a range have more weight: "flat" (none), "front" (early steps), "middle", "back". For
+            recall; precision is flat, as in the paper.
+        cardinality: "one", or "reciprocal" for 1/k, where k is the number of pieces in which a range is detected.
+        beta: weight of recall relative to precision.
 
     Raises:
         DataError: for labels without an anomaly or a normal step, and values other than 0 and 1.
@@ -211,11 +211,11 @@ def range_f1(
 
 
 def best_range_f1(labels: Any, anomaly_scores: Any, *, thresholds: int = 200, **settings: Any) -> float:
-    """Return the best `range_f1` over thresholds: what the best threshold would give, which no detector knows.
+    """Return the best `range_f1` over thresholds, which is an upper bound: no detector knows the best threshold.
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        anomaly score: `(steps,)`, higher is more anomalous.
+        anomaly_scores: `(steps,)`, higher is more anomalous.
         thresholds: how many are tried, at even ranks of the upper half of the scores and closer towards the top.
         settings: `existence`, `bias`, `cardinality` and `beta` of `range_f1`.
 
@@ -275,7 +275,7 @@ class PointAdjusted(NamedTuple):
 
     Attributes:
         value: the point-adjusted F1 of the score, at its best threshold.
-        random: that of random noise on the same labels, mean over draws. A value means nothing but beside it.
+        random: that of random noise on the same labels, mean over draws, with which `value` has to be compared.
     """
 
     value: float
@@ -283,15 +283,15 @@ class PointAdjusted(NamedTuple):
 
 
 def point_adjusted_f1(labels: Any, anomaly_scores: Any, *, draws: int = 5, random_state: int = 0) -> PointAdjusted:
-    """Return the point-adjusted F1 at the best threshold, and what random noise has.
+    """Return the point-adjusted F1 at the best threshold, and that of random noise.
 
     An alarm at one step of an anomalous range counts as one at all of its steps; then ``F1 = 2 TP / (2 TP + FP + FN)``
-    over steps, at the best of all thresholds. Where ranges are long, random noise finds them too and is often above
-    published methods, so this number is never given alone.
+    over steps, at the best of all thresholds. If ranges are long, random noise detects them too and is often better
+    than published methods, so this number is never given alone.
 
     Args:
         labels: `(steps,)`, 1 within an anomaly.
-        anomaly score: `(steps,)`, higher is more anomalous.
+        anomaly_scores: `(steps,)`, higher is more anomalous.
         draws: of uniform noise, over which its value is averaged.
         random_state: seed of the noise.
 
@@ -305,7 +305,7 @@ def point_adjusted_f1(labels: Any, anomaly_scores: Any, *, draws: int = 5, rando
         PointAdjusted(value=1.0, random=0.96)
 
     Paper: Xu et al., Unsupervised Anomaly Detection via Variational Auto-Encoder for Seasonal KPIs, WWW 2018,
-    https://arxiv.org/abs/1802.03903; what is wrong with it: Kim et al., Towards a Rigorous Evaluation of Time-series
+    https://arxiv.org/abs/1802.03903; a critique: Kim et al., Towards a Rigorous Evaluation of Time-series
     Anomaly Detection, AAAI 2022, https://arxiv.org/abs/2109.05257.
     """
     truth, scores = labelled(labels, anomaly_scores)
@@ -318,7 +318,7 @@ def point_adjusted_f1(labels: Any, anomaly_scores: Any, *, draws: int = 5, rando
 
 
 def _adjusted(truth: Array, scores: Array) -> float:
-    """Return the best F1 over thresholds where each range has the score of its strangest step."""
+    """Return the best F1 over thresholds where each range has the highest score of its steps."""
     bounds = _bounds(truth)
     sizes = bounds[:, 1] - bounds[:, 0]
     highest = np.maximum.reduceat(np.append(scores, -np.inf), bounds.ravel())[::2]

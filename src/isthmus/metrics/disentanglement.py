@@ -1,8 +1,8 @@
-"""How far each latent stands for one factor of variation: MIG, DCI, SAP and the FactorVAE score.
+"""Disentanglement, whether each latent represents one factor of variation: MIG, DCI, SAP, FactorVAE score.
 
 All take `codes` `(rows, latent)`, the means of the codes, and `factors` `(rows, k)`, the integers from which the rows
-were made. All are means over factors or latents, of no unit, and higher is better. Two scores compare only over the
-same factors, the same rows and the same settings: estimators differ between papers.
+were generated. All are means over factors or latents, without a unit, and higher is better. Scores are comparable only
+for the same factors, rows and settings: estimators differ between papers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def information(codes: Any, factors: Any, *, bins: int = 20) -> Array:
     """Return the mutual information `(latent, k)` of each latent with each factor, in nats.
 
     ``I(z_i; v_j) = sum p(z_i, v_j) log(p(z_i, v_j) / (p(z_i) p(v_j)))`` over the cells of their joint histogram, for
-    which a latent is cut into bins of equal width between its lowest and its highest value. From n rows it comes out
-    too large by about ``(bins - 1) (values - 1) / (2 n)``.
+    which a latent is cut into bins of equal width between its lowest and its highest value. For n rows it is too large
+    by about ``(bins - 1) (values - 1) / (2 n)``.
 
     Args:
         codes: `(rows, latent)`.
         factors: `(rows, k)` integers.
-        bins: into how many a latent is cut.
+        bins: number of bins of a latent.
 
     Raises:
         DataError: if rows do not match, factors are no integers, or a factor never changes.
@@ -57,17 +57,17 @@ def information(codes: Any, factors: Any, *, bins: int = 20) -> Array:
 
 
 def mig(codes: Any, factors: Any, *, bins: int = 20) -> float:
-    """Return the mutual information gap: by how much the best latent of a factor leads the second best.
+    """Return the mutual information gap: the difference between the best latent of a factor and the second best.
 
     ``mean_j (I(z_a; v_j) - I(z_b; v_j)) / H(v_j)``, a and b being the latents with the largest and the second largest
-    mutual information with factor j. In [0, 1]; 1 if one latent holds each factor and no other latent knows of it.
-    The information is that of `information`, so it is about the codes' means; the paper's estimate draws from the
+    mutual information with factor j. In [0, 1]; 1 if one latent determines each factor and no other latent depends on
+    it. The information is that of `information`, so it is about the codes' means; the paper's estimate draws from the
     posterior.
 
     Args:
-        codes: `(rows, latent)`. With a single latent there is no second best, which counts as 0.
+        codes: `(rows, latent)`. With a single latent the second best counts as 0.
         factors: `(rows, k)` integers.
-        bins: into how many a latent is cut.
+        bins: number of bins of a latent.
 
     Raises:
         DataError: as `information`.
@@ -90,10 +90,10 @@ class DCI:
     """What `dci` returns.
 
     Attributes:
-        disentanglement: does a latent serve one factor only? In [0, 1], higher is better.
-        completeness: is a factor held by one latent only? In [0, 1], higher is better.
-        informativeness: share of held-out rows whose factor is predicted, mean over factors; higher is better.
-        chance: what `informativeness` is for a guess at each factor's most frequent value.
+        disentanglement: does a latent represent one factor only? In [0, 1], higher is better.
+        completeness: is a factor represented by one latent only? In [0, 1], higher is better.
+        informativeness: accuracy of the predicted factors on test rows, mean over factors; higher is better.
+        chance: the accuracy of always predicting each factor's most frequent value.
         importance: `(latent, k)`; each column adds to 1, or to 0 if no latent helps.
     """
 
@@ -108,17 +108,17 @@ def dci(codes: Any, factors: Any, *, trees: int = 10, random_state: int = 0) -> 
     """Return disentanglement, completeness and informativeness of codes.
 
     A random forest predicts each factor from all latents. ``R_ij`` is the importance of latent i for factor j: the
-    decrease of the Gini impurity by splits at i, as a share. Disentanglement is
-    ``sum_i w_i (1 - H_k(R_i. / sum_j R_ij))`` with the entropy H to the base k, the number of factors, and w_i the
-    share of latent i in all importance. Completeness is ``mean_j (1 - H_d(R_.j))``, to the base d, the number of
-    latents. Informativeness is the accuracy on a fifth of the rows, which are held out; a fifth of the others decides
-    whether the leaves of a forest hold at least 5 rows or 1 % of them. (The paper uses lasso and random forests, whose
-    size it cross-validates, and a prediction error. Others use boosted trees, whose numbers differ from these.) With
-    1,500 rows of noisy codes, another seed moves the first two by a few hundredths.
+    decrease of the Gini impurity by splits at i, as a share. Disentanglement is ``sum_i w_i (1 - H_k(R_i. / sum_j
+    R_ij))`` with the entropy H to the base k, the number of factors, and w_i the share of latent i in all importance.
+    Completeness is ``mean_j (1 - H_d(R_.j))``, to the base d, the number of latents. Informativeness is the accuracy on
+    a fifth of the rows, which are kept for testing; a fifth of the others decides whether the leaves of a forest have
+    at least 5 rows or 1 % of them. (The paper uses lasso and random forests, whose size it cross-validates, and a
+    prediction error. Others use boosted trees, whose numbers differ from these.) With 1,500 rows of noisy codes, the
+    seed changes the first two by a few hundredths.
 
     Args:
         codes: `(rows, latent)`.
-        factors: `(rows, k)` integers, taken for classes.
+        factors: `(rows, k)` integers, as classes.
         trees: of each forest.
         random_state: seed of the split and of the forests.
 
@@ -154,16 +154,16 @@ def dci(codes: Any, factors: Any, *, trees: int = 10, random_state: int = 0) -> 
 
 
 def sap(codes: Any, factors: Any, *, continuous: Collection[int] = (), random_state: int = 0) -> float:
-    """Return the separated attribute predictability: by how much the best single latent leads the second best.
+    """Return the separated attribute predictability: the gap between the two most predictive latents of a factor.
 
     ``mean_j (S_aj - S_bj)``, S_ij being how well latent i alone predicts factor j: for a continuous factor the
     squared correlation; for another, the balanced accuracy (mean over its values) of thresholds, one fewer than it has
     values, set one after another on half of the rows, each where it lowers the Gini impurity of balanced values most,
-    and applied to the other half. In [0, 1]. A useless latent still guesses one of m values, so the best that a
-    factor of m values can get is ``1 - 1/m``.
+    and applied to the other half. In [0, 1]. A random latent has an accuracy of 1/m for m values, so the
+    maximum for a factor of m values is ``1 - 1/m``.
 
     Args:
-        codes: `(rows, latent)`. With a single latent there is no second best, which counts as 0.
+        codes: `(rows, latent)`. With a single latent the second best counts as 0.
         factors: `(rows, k)` integers.
         continuous: the columns of factors whose integers are steps of a quantity, so that a line can fit them.
         random_state: seed of the split.
@@ -196,18 +196,17 @@ def sap(codes: Any, factors: Any, *, continuous: Collection[int] = (), random_st
 
 
 def factor_vae_score(codes: Any, factors: Any, *, group: int = 64, votes: int = 800, random_state: int = 0) -> float:
-    """Return how often the latent that varies least tells which factor was held fixed.
+    """Return how often the latent with the lowest variance identifies the factor that was fixed.
 
-    For one vote: draw a factor and one of its values, draw `group` rows with that value, and take the latent
-    ``argmin_i Var_group(z_i) / Var(z_i)``. From `votes` of these each latent learns the factor that it votes for most
-    often; the score is the share of `votes` further ones that are right. In [0, 1]; codes that know nothing get about
-    1/k, for k factors.
+    For one vote: draw a factor and one of its values, draw `group` rows with that value, and take the latent ``argmin_i
+    Var_group(z_i) / Var(z_i)``. From `votes` of these, each latent is assigned the factor that it votes for most often;
+    the score is the accuracy on `votes` further ones. In [0, 1]; random codes have about 1/k, for k factors.
 
     Args:
         codes: `(rows, latent)`. Latents that never vary do not vote.
         factors: `(rows, k)` integers. Values with fewer than `group` rows are not drawn.
         group: rows of one vote.
-        votes: to learn from, and again to be tested on.
+        votes: number for the assignment, and again for the test.
         random_state: seed of the draws.
 
     Raises:
@@ -269,7 +268,7 @@ def _entropy(counts: Array) -> float:
 
 
 def _gap(scores: Array) -> Array:
-    """Return the lead of each column's largest entry over its second largest."""
+    """Return the difference between each column's largest and second largest entry."""
     ordered = np.sort(np.vstack([np.zeros(scores.shape[1]), scores]), axis=0)
     lead: Array = ordered[-1] - ordered[-2]
     return lead

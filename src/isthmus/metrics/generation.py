@@ -1,7 +1,7 @@
-"""How near generated rows come to real ones: precision and recall, density and coverage, the Frechet distance.
+"""Metrics of generated rows: precision and recall, density and coverage, the Frechet distance.
 
-All compare features of rows, and mean something only in a space whose distances do. `FeatureSpace` is such a space,
-fitted on the real rows; it has a name, which every result states.
+All compare features of rows, in a space with meaningful distances. `FeatureSpace` is such a space, fitted on the real
+rows; its name is part of every result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FeatureSpace:
     `whitened_space` and `classifier_space` fit one on real rows.
 
     Args:
-        name: what the features are and how they were made; results repeat it.
+        name: what the features are and how they were fitted; results have it too.
         weights: of each layer, `(inputs, outputs)`.
         biases: of each layer, `(outputs,)`.
         relu: whether negative outputs of a layer become 0.
@@ -159,8 +159,8 @@ class PrecisionRecall:
     """What `precision_recall` returns.
 
     Attributes:
-        precision: share of generated rows that look real, in [0, 1]; higher is better.
-        recall: share of real rows that could have been generated, in [0, 1]; higher is better.
+        precision: share of generated rows within the manifold of the real ones, in [0, 1]; higher is better.
+        recall: share of real rows within the manifold of the generated ones, in [0, 1]; higher is better.
         neighbours: the k of the balls.
         space: name of the feature space.
     """
@@ -176,9 +176,9 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Return the share of generated rows within the real ones' manifold, and the reverse.
 
-    The manifold of a set is the union of balls around its rows, each as large as the distance to the k-th nearest
-    other row of the set. Precision is the share of generated rows in the manifold of the real ones, recall the share
-    of real rows in that of the generated ones. One outlier makes a large ball; `density_coverage` minds that less.
+    The manifold of a set is the union of balls around its rows, each as large as the distance to the k-th nearest other
+    row of the set. Precision is the share of generated rows in the manifold of the real ones, recall the share of real
+    rows in that of the generated ones. One outlier makes a large ball; `density_coverage` is less sensitive to that.
     Both depend on the number of rows, so compare at equal numbers.
 
     Args:
@@ -208,7 +208,7 @@ class DensityCoverage:
 
     Attributes:
         density: in how many real rows' balls a generated row lies, over k; from 0, about 1 for real rows, and above 1
-            if generated rows crowd where real ones are dense.
+            if generated rows concentrate where real ones are dense.
         coverage: share of real rows whose ball holds a generated row, in [0, 1]; higher is better.
         neighbours: the k of the balls.
         space: name of the feature space.
@@ -225,9 +225,9 @@ def density_coverage(
 ) -> DensityCoverage:
     """Return how densely generated rows lie among the real ones, and how many real ones they cover.
 
-    ``density = sum_ij [y_j in ball_i] / (k M)`` and ``coverage = mean_i [some y_j in ball_i]``, with ball_i around
-    real row i, as large as the distance to its k-th nearest other real row, and M generated rows y. For as many
-    generated rows from the very distribution of the real ones, coverage is about ``1 - 2^-k``.
+    ``density = sum_ij [y_j in ball_i] / (k M)`` and ``coverage = mean_i [some y_j in ball_i]``, with ball_i around real
+    row i, as large as the distance to its k-th nearest other real row, and M generated rows y. For as many generated
+    rows from the distribution of the real ones, coverage is about ``1 - 2^-k``.
 
     Args:
         real: `(rows, features)`, or rows of any shape if there is a `space`.
@@ -270,8 +270,8 @@ def frechet_distance(real: Any, generated: Any, *, space: FeatureSpace | None = 
 
     ``|m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))`` with means m and covariances C (divided by rows - 1). This is
     not FID, which is the same formula in the features of one Inception network trained on ImageNet: numbers of
-    another space never compare with it. Few rows make it too large, so compare at equal numbers of rows, several times
-    as many as there are features.
+    different spaces are not comparable. It is biased upwards for few rows, so compare at equal numbers of rows, several
+    times as many as there are features.
 
     Args:
         real: `(rows, features)`, or rows of any shape if there is a `space`.

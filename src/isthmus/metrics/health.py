@@ -1,4 +1,4 @@
-"""Whether a code is in use: active and dead latents, rank, information, codebook."""
+"""Health of a code, whether it is in use: active and dead latents, rank, mutual information, codebook."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def count_active(means: Tensor, *, has_prior: bool) -> int:
 
 
 def effective_rank(rows: Any) -> float:
-    """Return how many dimensions a matrix fills: the exponential of the entropy of its singular values' shares.
+    """Return the effective rank: the exponential of the entropy of the singular values' shares.
 
     ``exp(-sum_i p_i log p_i)`` with ``p_i = s_i / sum_j s_j``. From 1 to min(rows, columns), 0 for a matrix of zeros.
-    Columns are taken as they are; subtract their means first to see how many directions the rows spread over.
+    Columns are not centred; subtract their means first for the number of directions that the rows spread over.
 
     Args:
         rows: `(rows, columns)`.
@@ -72,13 +72,13 @@ def _rank(rows: Array) -> float:
 
 
 def dead_units(codes: Any, threshold: float = 0.0) -> Array:
-    """Return which latents say nothing, `(latent,)` booleans: the same on every row, or never above the threshold.
+    """Return which latents are dead, `(latent,)` booleans: constant over all rows, or never above the threshold.
 
-    Dead is a latent with ``max |z| <= threshold``, or with ``max z - min z <= 1e-6 max |z|`` (float32's rounding).
+    A latent is dead if ``max |z| <= threshold``, or if ``max z - min z <= 1e-6 max |z|`` (float32's rounding).
 
     Args:
         codes: `(rows, latent)`.
-        threshold: what activations must exceed on at least one row, in units of the code.
+        threshold: value that an active latent exceeds on at least one row, in units of the code.
 
     Raises:
         DataError: if it is no matrix, or a value is not finite.
@@ -98,7 +98,7 @@ def _dead(z: Array, threshold: float) -> Array:
 
 
 def average_activation(codes: Any) -> Array:
-    """Return the average size of each latent, `(latent,)`: ``mean |z|`` over rows, in units of the code.
+    """Return the average activation of each latent, `(latent,)`: ``mean |z|`` over rows, in units of the code.
 
     For activations of at least 0 (ReLU, sigmoid) this is their mean.
 
@@ -119,7 +119,7 @@ def average_activation(codes: Any) -> Array:
 def share_below(codes: Any, limit: float = LOW_ACTIVATION) -> float:
     """Return the share of latents whose average activation is below a limit, in [0, 1].
 
-    High means sparse over rows, which is meant in a code of sigmoids, and waste in one that was to be dense.
+    A high share is intended for sparse codes of sigmoids; for a dense code it means unused latents.
 
     Args:
         codes: `(rows, latent)`.
@@ -136,7 +136,7 @@ def share_below(codes: Any, limit: float = LOW_ACTIVATION) -> float:
 
 
 def codebook_perplexity(indices: Any, entries: int) -> float:
-    """Return how many entries of a codebook are in even use: ``exp(-sum_e p_e log p_e)``, p_e being shares of use.
+    """Return the effective number of codebook entries in use: ``exp(-sum_e p_e log p_e)``, p_e being shares of use.
 
     From 1 (one entry) to `entries` (all as often); higher is better.
 
@@ -159,7 +159,7 @@ def codebook_perplexity(indices: Any, entries: int) -> float:
 def kl_per_latent(mean: Any, log_variance: Any) -> Array:
     """Return each latent's KL divergence from posterior to prior, `(latent,)`, averaged over rows, in nats.
 
-    ``mean over rows of (mean^2 + exp(log_variance) - log_variance - 1) / 2``; 0 for a latent that carries nothing.
+    ``mean over rows of (mean^2 + exp(log_variance) - log_variance - 1) / 2``; 0 for a collapsed latent.
 
     Args:
         mean: of the posteriors, `(rows, latent)`.
@@ -180,17 +180,17 @@ def kl_per_latent(mean: Any, log_variance: Any) -> Array:
 
 
 def mutual_information(mean: Any, log_variance: Any, *, draws: int | None = None, random_state: int = 0) -> float:
-    """Return an estimate of what the latent tells about the row, in nats: ``I(x; z)`` for Gaussian posteriors.
+    """Return an estimate of the mutual information of latent and row, in nats: ``I(x; z)`` for Gaussian posteriors.
 
-    ``I(x; z) = E KL(q(z|x) || p) - KL(q(z) || p) = E log q(z|x) - E log q(z)``: the prior drops out. ``q(z)`` is the
+    ``I(x; z) = E KL(q(z|x) || p) - KL(q(z) || p) = E log q(z|x) - E log q(z)``: the prior cancels. ``q(z)`` is the
     average of the given posteriors, and one z is drawn from each of them; all sums are in float64. From about 0 (a
-    collapsed posterior) to log(rows): that much tells the given rows apart, and an estimate near it means "at least".
-    Time grows with rows times draws, memory does not.
+    collapsed posterior) to log(rows), which is enough to distinguish all given rows: an estimate near it is a lower
+    bound. Time grows with rows times draws, memory does not.
 
     Args:
         mean: of the posteriors, `(rows, latent)`.
         log_variance: of the posteriors, `(rows, latent)`.
-        draws: how many of the rows, spread evenly, a z is drawn for; None for all.
+        draws: number of rows, evenly spaced, for which a z is drawn; None for all.
         random_state: seed of the draws.
 
     Raises:
@@ -251,7 +251,7 @@ def code_health(
     """Return every measure of this file that applies to a code.
 
     Always `rows`, `latents`, `active_units` (`count_active`; under a prior if `log_variance` or `kl` is given),
-    `effective_rank` (of the codes less their means, on `rank_rows` of them), `dead_units` (how many),
+    `effective_rank` (of the centred codes, on `rank_rows` of them), `dead_units` (how many),
     `average_activation` (a list) and `share_below_0.1`. With `log_variance` also `mutual_information` and
     `marginal_kl`, which is ``KL(q(z) || p)``, the rest of the KL. With `kl` also `kl_per_group`. With either, `kl`: the
     sum over latents, and `kl_per_latent`, unless `kl` has other columns than the latents. With `indices` also
@@ -266,8 +266,8 @@ def code_health(
         indices: of codebook entries, integers of any shape; `(rows, symbols)` for several codebooks.
         entries: of the codebook, or of each symbol's own; needed with `indices`.
         threshold: of `dead_units`.
-        rank_rows: on how many rows, spread evenly, `effective_rank` is taken, whose time grows with the rows times the
-            square of the latents; None for all.
+        rank_rows: number of rows, evenly spaced, for `effective_rank`, whose time grows with the rows times the square
+            of the latents; None for all.
         random_state: seed of `mutual_information`.
 
     Raises:
@@ -309,7 +309,7 @@ def code_health(
 
 
 def _codebook_health(indices: Any, entries: int | Sequence[int] | None) -> Health:
-    """Return how much of the codebooks is in use, averaged over them."""
+    """Return the usage of the codebooks, averaged over them."""
     if isinstance(entries, Sequence):
         columns = indices if isinstance(indices, Tensor) else torch.tensor(indices)
         if columns.ndim != 2 or columns.shape[1] != len(entries) or not len(entries):

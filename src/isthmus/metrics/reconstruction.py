@@ -1,4 +1,4 @@
-"""How close rows and their reconstructions are: squared error, PSNR, SSIM. Each gives one number for each row."""
+"""Metrics of reconstructions: squared error, PSNR, SSIM. Each returns one number for each row."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def ssim(images: Any, reconstructed: Any, data_range: float) -> Array:
     ``c2 = (0.03 data_range)^2``. At most 1, for equal images; higher is better.
 
     Args:
-        images: `(rows, H, W)`, or `(rows, C, H, W)` with the channels before the pixels; H and W at least 11.
+        images: `(rows, H, W)`, or `(rows, C, H, W)` with the channels first; H and W at least 11.
         reconstructed: of the same shape.
         data_range: the largest possible difference, 255 for bytes and 1 for values in [0, 1].
 
@@ -101,7 +101,7 @@ def ssim(images: Any, reconstructed: Any, data_range: float) -> Array:
 def ssim_map(images: Array, reconstructed: Array, data_range: float, window: int = _WINDOW) -> Array:
     """Return the structural similarity at each place where the window lies inside: `(..., H - w + 1, W - w + 1)`.
 
-    The formula is that of `ssim`. A place's value is a sum in one order, and so the same in any batch.
+    The formula is that of `ssim`. Each value is a sum in a fixed order, and so the same in any batch.
 
     Args:
         images: `(..., H, W)`, float64.

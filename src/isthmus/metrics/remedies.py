@@ -1,4 +1,4 @@
-"""What to do about a code that is not in use."""
+"""Advice for a code that is not in use."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def advice(
 
     Args:
         health: from `code_health`.
-        active_share: under a prior, fewer active latents than this share are few; none at all are a collapse.
+        active_share: with a prior, fewer active latents than this share are few; none at all are posterior collapse.
         dead_share: without a prior, more dead latents than this share are too many.
         rank_share: an effective rank below this share of the latents in use is low.
-        codebook_share: a perplexity below this share of the entries is low. Of few indices it cannot be high: a
-            quarter of their number takes the place of more entries than that.
+        codebook_share: a perplexity below this share of the entries is low. Few indices cannot have a
+            high perplexity: it is compared with a quarter of their number, if that is smaller.
 
     Example:
         >>> import torch
         >>> from isthmus.metrics import code_health
         >>> print(*advice(code_health(torch.zeros(4, 2), torch.zeros(4, 2))))
         the posterior has collapsed: 0 of 2 latents are active and carry 0 nats; try free bits, a longer warm-up of the
-        rate, or a smaller beta
+        KL, or a smaller beta
     """
     at = {name: value for name, value in health.items() if not isinstance(value, list)}
     found = _unused(at, active_share) if "kl" in at else _dead(at, dead_share)
@@ -58,7 +58,7 @@ def advice(
 def _unused(at: dict[str, float], share: float) -> list[str]:
     used, latents, nats = at["active_units"], at["latents"], at["kl"]
     numbers = f"{used:.0f} of {latents:.0f} latents are active and carry {nats:.2g} nats"
-    remedy = "free bits, a longer warm-up of the rate, or a smaller beta"
+    remedy = "free bits, a longer warm-up of the KL, or a smaller beta"
     if used == 0:
         return [f"the posterior has collapsed: {numbers}; try {remedy}"]
     if used < share * latents:

@@ -1,4 +1,4 @@
-"""Checkpoints that resume exactly: safetensors and JSON, written whole or not at all."""
+"""Checkpoints that resume exactly: safetensors and JSON, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class CheckpointStore:
     """One checkpoint in a folder; a newer one replaces it at once.
 
     Attributes:
-        folder: where it lies; made when first saved.
-        digest: names the recipe and the data; a checkpoint of others is refused.
+        folder: where it is written; created by the first save.
+        digest: of the recipe and the data; a checkpoint of others is refused.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class CheckpointStore:
         return self.folder / FILE
 
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Write the checkpoint. The state rides in the file's header, so tensors and state cannot disagree."""
+        """Write the checkpoint. The state is in the file's header, so tensors and state cannot disagree."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"format": str(FORMAT), "digest": self.digest, "state": json.dumps(state)}
@@ -47,7 +47,7 @@ class CheckpointStore:
         write_whole(self.path, content)
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the checkpoint; None where there is none.
+        """Return the checkpoint; None if there is none.
 
         Raises:
             ArtifactError: if it is damaged, newer, or of another recipe or other data.
@@ -78,7 +78,7 @@ class CheckpointStore:
         return tensors, state
 
     def remove(self) -> None:
-        """Delete the checkpoint and what a killed save left, and the folder if nothing else is in it."""
+        """Delete the checkpoint and the files of an interrupted save, and the folder if nothing else is in it."""
         self.path.unlink(missing_ok=True)
         for leftover in self.folder.glob(f".{FILE}.*"):
             leftover.unlink(missing_ok=True)

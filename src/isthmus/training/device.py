@@ -14,7 +14,7 @@ from isthmus.recipe import Training
 
 
 def available_cpus() -> int:
-    """Return the number of CPUs that this process may really use: its affinity, capped by a container's quota."""
+    """Return the number of CPUs that this process may use: its affinity, limited by a container's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(cpus, quota) if quota else cpus)
@@ -29,7 +29,7 @@ def _cgroup_quota() -> int | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for `Training.device`; raise `RecipeError` for one that is not there."""
+    """Return the device for `Training.device`; raise `RecipeError` for one that is not available."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -57,14 +57,14 @@ _WORK_FOR_THREADS = 10_000_000
 
 @contextlib.contextmanager
 def threads(setting: int | str, module: torch.nn.Module, rows: int) -> Iterator[None]:
-    """Set torch's CPU threads inside the block and put the number back afterwards.
+    """Set torch's CPU threads inside the block and restore the number afterwards.
 
-    "auto" is what the machine gives the process, and one thread for a small network.
+    "auto" is the number of CPUs of the process, and one thread for a small network.
 
     Args:
         setting: `Training.threads`.
-        module: what computes.
-        rows: in one pass.
+        module: the network.
+        rows: number of rows in one pass.
     """
     before = torch.get_num_threads()
     if setting == "auto":
@@ -81,7 +81,7 @@ def threads(setting: int | str, module: torch.nn.Module, rows: int) -> Iterator[
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's generators inside the block and put their states back afterwards."""
+    """Seed torch's generators inside the block and restore their states afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -102,7 +102,7 @@ def set_generator_state(state: torch.Tensor, device: torch.device) -> None:
 
 
 def autocast(settings: Training, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return the context of mixed precision, or one that does nothing."""
+    """Return the context of mixed precision, or an empty one."""
     if settings.precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -44,11 +44,11 @@ PREFIX = "health/"
 
 @dataclass(frozen=True)
 class Sample:
-    """What codes said of some rows; the positions of a latent are rows.
+    """The outputs of a code for some rows; the positions of a latent are rows.
 
     Attributes:
         mean: `(rows, latent)`.
-        kl: `(rows, groups)` in nats; where only the sum over positions is known, each has an equal part of it.
+        kl: `(rows, groups)` in nats; if only the sum over positions is known, each has an equal share.
         log_variance: `(rows, latent)`.
         indices: `(rows, symbols)`.
         entries: of each symbol.
@@ -73,7 +73,7 @@ class Sample:
 
 
 def sample(outputs: Iterable[tuple[CodeOutput, int]], most: int) -> Sample:
-    """Return at most `most` rows of what codes said, spread evenly; of each output so many rows are real."""
+    """Return at most `most` rows of code outputs, evenly spaced, without the padding of each output."""
     parts: dict[str, list[Tensor]] = {}
     entries: tuple[int, ...] = ()
     for output, real in outputs:
@@ -102,8 +102,8 @@ def _as_rows(values: Tensor, positions: torch.Size) -> Tensor:
 def epoch_health(composition: Trainable, data: Batch, seed: int, epoch: int) -> dict[str, float]:
     """Return the numbers for the history, measured on the first 2,000 rows: `active_units`, and `health/...`.
 
-    The mutual information is there in epochs 0, 10, 20 and so on. A code that is not finite has nothing but its active
-    units.
+    The mutual information is measured in epochs 0, 10, 20 and so on. Of a code that is not finite only the active units
+    are returned.
     """
     found = sample(_encoded(composition, data, seed, _EPOCH_VALUES), ROWS)
     if not all(torch.isfinite(v).all() for v in (found.mean, found.kl, found.log_variance) if v is not None):
@@ -129,7 +129,7 @@ def final_health(composition: Trainable, data: Batch, seed: int) -> Health:
 
 
 def _encoded(composition: Trainable, data: Batch, seed: int, most_values: int) -> Iterator[tuple[CodeOutput, int]]:
-    """Yield what the code says of the first rows, in evaluation mode, with noise that is the same at every call."""
+    """Yield the code's output for the first rows, in evaluation mode, with noise that is the same at every call."""
     generator = torch.Generator(data.x.device).manual_seed(derive(seed, "health"))
     training, seen = composition.training, 0
     composition.eval()
@@ -151,7 +151,7 @@ def _rank_rows(latents: int, most_values: float) -> int:
 
 
 def as_metrics(health: Health) -> dict[str, float]:
-    """Return the numbers by the names that history and metrics have for them; of `average_activation` the mean.
+    """Return the numbers with their names in history and metrics; of `average_activation` the mean.
 
     Example:
         >>> as_metrics({"active_units": 2.0, "dead_units": 0.0, "average_activation": [0.25, 0.75]})
@@ -168,7 +168,7 @@ def as_metrics(health: Health) -> dict[str, float]:
 
 
 def from_metrics(metrics: Mapping[str, Any]) -> Health:
-    """Return the health that stands in a model's metrics; none for a model that was trained before it was measured."""
+    """Return the health from a model's metrics; none for a model that was trained before it was measured."""
     health: Health = {
         name.removeprefix(PREFIX): float(value) for name, value in metrics.items() if name.startswith(PREFIX)
     }

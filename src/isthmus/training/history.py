@@ -1,4 +1,4 @@
-"""What happened in training: one row of numbers for each epoch."""
+"""The history of training: one row of numbers for each epoch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 class History:
     """Rows of numbers by name, one for each epoch, and why training ended.
 
-    Names: `epoch`, `train/total` and `validation/total` (nats per row, what is minimised), `train/<term>` (raw),
+    Names: `epoch`, `train/total` and `validation/total` (nats per row, the loss), `train/<term>` (raw),
     `train/<term>/weighted`, the same for validation, `learning_rate`, `gradient_norm` (mean over the epoch's steps),
     `rows_per_second`, `active_units`, `seconds` since the start, and the code's health where it applies, on at most
-    2,000 held-out rows: `health/effective_rank`, `health/dead_units`, `health/average_activation` (of all latents),
+    2,000 validation rows: `health/effective_rank`, `health/dead_units`, `health/average_activation` (of all latents),
     `health/share_below_0.1`, `health/kl`, `health/mutual_information` (every tenth epoch from
     the first on, of 64 draws from at most 512 posteriors),
     `health/codebook_perplexity`, `health/codebook_used` (see `isthmus.metrics.code_health`).

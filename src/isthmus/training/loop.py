@@ -1,4 +1,4 @@
-"""The training loop, whole and in view."""
+"""The training loop, all of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _EVALUATION_ROWS = 1024
 
 @dataclass
 class State:
-    """Where a run is: everything but tensors that a checkpoint needs."""
+    """The state of a run: everything that a checkpoint needs besides the tensors."""
 
     epoch: int = 0
     batch: int = 0
@@ -52,7 +52,7 @@ class State:
 
 
 class Run:
-    """One training run: the composition, its optimisers, and where it is."""
+    """One training run: the composition, its optimisers and its state."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Run:
         return {name: value / rows for name, value in zip(names, values, strict=True)}
 
     def validate(self) -> dict[str, float]:
-        """Return the losses on the held-out rows under the final weights, so that epochs compare under a schedule.
+        """Return the losses on the validation rows with the final weights of the terms, so that epochs are comparable.
 
         The noise is the same at every call, and the network is in evaluation mode.
         """
@@ -155,7 +155,7 @@ class Run:
         return {name: value / self.validation.data.rows for name, value in sums.items()}
 
     def health(self) -> dict[str, float]:
-        """Return `active_units` and the rest of the code's health, on held-out rows where there are any."""
+        """Return `active_units` and the rest of the code's health, on validation rows if there are any."""
         data = self.loader.representative if self.validation is None else self.validation.data
         return epoch_health(self.composition, data, self.settings.seed, self.state.epoch)
 
@@ -192,18 +192,19 @@ class Run:
         return row
 
     def recover(self) -> None:
-        """Go back to the best weights with a lower rate after a NaN; raise `TrainingError` the second time."""
+        """Go back to the best weights with a lower learning rate after a NaN; raise `TrainingError` the second time."""
         where = f"epoch {self.state.epoch + 1}, step {self.state.step}"
         bad = [name for name, value in self.averages().items() if not math.isfinite(value)]
         self.composition.load_state_dict(self.best)
         if self.state.rate_scale < 1.0:
             raise TrainingError(
-                f"the loss is not finite at {where} ({', '.join(bad)}), and a tenth of the rate did not help; try "
-                f"training.learning_rate={self.settings.learning_rate / 30:.1g}, or look for extreme values in the data"
+                f"the loss is not finite at {where} ({', '.join(bad)}), and a tenth of the learning rate did not help; "
+                f"try training.learning_rate={self.settings.learning_rate / 30:.1g}, or look for extreme "
+                "values in the data"
             )
         warnings.warn(
             f"the loss is not finite at {where} ({', '.join(bad)}); "
-            "going on from the best weights at a tenth of the rate",
+            "continuing from the best weights with a tenth of the learning rate",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -269,16 +270,16 @@ def train(
 ) -> History:
     """Train a composition in place and return its history; it ends with the best weights.
 
-    The best weights are those of the epoch with the lowest validation loss, or the last ones if nothing is held out.
+    The best weights are those of the epoch with the lowest validation loss, or the last ones without validation rows.
     Ctrl-C ends training with the best weights so far.
 
     Args:
         composition: initialised, on the device of the data.
         objective: gives the weights of the terms.
         settings: resolved (nothing "auto" but the device and the threads).
-        data: preprocessed training rows, or what they are read from.
-        validation: preprocessed rows held out.
-        progress: what a person sees.
+        data: preprocessed training rows, or the source that they are read from.
+        validation: preprocessed validation rows.
+        progress: shows the progress.
         store: where checkpoints go; None for none.
         resume: whether to continue from the store's checkpoint, if there is one.
 
@@ -344,11 +345,11 @@ def _epochs(run: Run, progress: Progress, store: CheckpointStore | None) -> str:
 
 
 def _save(run: Run, store: CheckpointStore) -> None:
-    """Write a checkpoint; training is worth more than its checkpoints, so a full disk does not end it."""
+    """Write a checkpoint; if that fails, as with a full disk, training continues with a warning."""
     try:
         run.save(store)
     except OSError as error:
-        message = f"no checkpoint could be written to {str(store.folder)!r} ({error}); training goes on without"
+        message = f"no checkpoint could be written to {str(store.folder)!r} ({error}); training continues without"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 

@@ -1,4 +1,4 @@
-"""Optimizer, learning rate and clipping, over parameters that lie in one buffer."""
+"""Optimiser, learning rate and clipping, for parameters in one buffer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NORM_RATE = 0.05
 
 
 class FlatParameters:
-    """Parameters laid into one buffer, and their gradients into another, as views.
+    """Parameters as views of one buffer, and their gradients as views of another.
 
-    A step of a small network is bound by the number of kernels, not by arithmetic: with one buffer the norm, the
-    clipping and Adam are one kernel each, however many parameters there are.
+    The time of a step of a small network depends on the number of kernels, not on arithmetic: with one buffer the norm,
+    the clipping and Adam are one kernel each, however many parameters there are.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -47,7 +47,7 @@ class FlatParameters:
                 parameter.grad = self.gradients[view].view_as(parameter)
 
     def release(self) -> None:
-        """Give the parameters memory of their own again and drop the gradients, so that pickles are small."""
+        """Give the parameters their own memory again and drop the gradients, so that pickles are small."""
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()
             parameter.grad = None
@@ -56,8 +56,8 @@ class FlatParameters:
 class Optimizer:
     """Adam with decoupled weight decay for one owner of parameters.
 
-    A step whose gradient norm exceeds `clip` times the running average is scaled down to that: an average needs no
-    unit, where a fixed limit would depend on the number of columns.
+    A step whose gradient norm exceeds `clip` times the running average is scaled down to that. Unlike a fixed limit, it
+    does not depend on the number of columns.
 
     Paper: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, https://arxiv.org/abs/1711.05101.
     """
@@ -131,7 +131,7 @@ class Optimizer:
             self.flat.gradients.mul_((times * self.norm_average / norm).clamp(max=1.0))
 
     def settle(self, norm: float) -> None:
-        """Tell the running average of the norm, where `step` cannot read it (on a GPU)."""
+        """Update the running average of the norm, which `step` cannot read on a GPU."""
         if self.flat.values.device.type != "cpu" and math.isfinite(norm):
             self.norm_average = norm
 
@@ -146,6 +146,6 @@ class Optimizer:
                 value.copy_(tensors[name])
 
     def forget(self) -> None:
-        """Drop the moments, which a NaN has spoilt."""
+        """Drop the moments after a NaN."""
         for value in (self.count, *self.moments.values()):
             value.zero_()

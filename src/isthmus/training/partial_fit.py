@@ -1,4 +1,4 @@
-"""Training on rows that come one batch after the other, with no last one that a schedule could end at."""
+"""Training on rows that arrive in batches, without a last one at which a schedule could end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ENDLESS = 1 << 50
 
 
 class IncrementalTraining(Run):
-    """A run without an end: each call of `take` is one pass over the rows that have come.
+    """A run without an end: each call of `take` is one pass over the new rows.
 
     Args:
         composition: initialised, or trained before.
@@ -44,7 +44,7 @@ class IncrementalTraining(Run):
         """Take the steps of one pass over some rows and return their row of the history.
 
         Raises:
-            TrainingError: if the loss is not finite; the weights are then those of before.
+            TrainingError: if the loss is not finite; the weights are then unchanged.
         """
         before, call = self._weights(), self.state.epoch
         size = min(self.loader.batch_size, data.rows)
@@ -57,8 +57,8 @@ class IncrementalTraining(Run):
                     self.train_step(batch)
                 if not math.isfinite(self.averages().get("total", math.nan)):
                     raise TrainingError(
-                        f"the loss of these {data.rows} rows is not finite, and the weights are those of before; try "
-                        "a lower training.learning_rate, or look for extreme values in them"
+                        f"the loss of these {data.rows} rows is not finite, and the weights are unchanged; try "
+                        "a lower training.learning_rate, or look for extreme values in these rows"
                     )
             except BaseException:
                 self.composition.load_state_dict(before)

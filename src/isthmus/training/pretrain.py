@@ -1,4 +1,4 @@
-"""Greedy layer-wise pretraining: each layer is trained as an autoencoder of the layer outside it, then all together."""
+"""Greedy layer-wise pretraining: each layer is trained as an autoencoder of the layer before it."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class StageNetwork(Network):
 def pretrain(composition: Composition, recipe: Recipe, data: Batch, progress: Progress | None = None) -> None:
     """Train the network's stages one after the other, in place.
 
-    The first stage rebuilds the rows under the recipe's likelihood, each later one the activations of the stage before,
-    with the squared error. The recipe's corruption is applied to what each stage sees, and the terms that are
-    meant for every layer (sparsity, contraction) to its code.
+    The first stage reconstructs the rows under the recipe's likelihood, each later one the activations of the stage
+    before, with the squared error. The recipe's corruption is applied to the input of each stage, and the terms that
+    are meant for every layer (sparsity, contraction) to its code.
 
     Args:
         composition: initialised, on the device of the data.
         recipe: resolved; `training.pretraining` is the number of epochs for each stage.
         data: preprocessed training rows.
-        progress: what a person sees.
+        progress: shows the progress.
 
     Papers: Bengio et al., Greedy Layer-Wise Training of Deep Networks, NeurIPS 2006; Vincent et al., Stacked Denoising
     Autoencoders, JMLR 2010.

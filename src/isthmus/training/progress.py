@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a bar on a terminal, plain lines elsewhere, or nothing."""
+"""Progress of training: a bar on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Protocol, TextIO
 
 
 class Progress(Protocol):
-    """Told of every step and epoch; it must not read numbers that are still on the device unless it shows them."""
+    """Is called after every step and epoch; it must not read numbers from the device unless it shows them."""
 
     def start(self, epochs: int, steps: int, done: int) -> None:
         """Training begins: epochs and steps in all, and steps already done (after a resume)."""
 
     def wants_step(self) -> bool:
-        """Return whether the next `step` will be shown, which costs a look at the device."""
+        """Return whether the next `step` will be shown, for which its loss is read from the device."""
 
     def step(self, epoch: int, done: int, loss: float) -> None:
         """Show a step: its epoch, the steps done so far, and the running loss of the epoch."""
@@ -50,7 +50,7 @@ def terms_line(row: Mapping[str, Any]) -> str:
     """Return the losses of an epoch in one line.
 
     >>> terms_line({"train/total": 3.25, "train/kl": 1.0, "train/kl/weighted": 1.0, "validation/total": 3.5})
-    'train 3.25 (rate 1) validation 3.5'
+    'train 3.25 (kl 1) validation 3.5'
     """
     terms = [
         f"{name.removeprefix('train/')} {value:.4g}"
