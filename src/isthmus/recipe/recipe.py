@@ -34,6 +34,7 @@ from isthmus.recipe.auto import (
 )
 from isthmus.recipe.json_schema import recipe_schema
 from isthmus.recipe.serialise import AXES, assign, check_fields, check_mapping, decode_objective, decode_part, encode
+from isthmus.recipe.synonyms import with_own_names
 from isthmus.recipe.training import Training
 from isthmus.schema import Schema
 from isthmus.settings import (
@@ -260,6 +261,7 @@ class Recipe(Settings):
             values["objective"] = decode_objective(data["objective"])
         if "training" in data and not isinstance(data["training"], Training):
             settings = check_mapping("training", data["training"])
+            settings = with_own_names("training", settings, [f.name for f in dataclasses.fields(Training)])
             check_fields("training", Training, settings)
             values["training"] = Training(**settings)
         return cls(**values)
