@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from isthmus import presets
+from isthmus import Autoencoder, presets
 from isthmus.errors import RecipeError
 from isthmus.objectives import BinaryCrossEntropy, Laplace, SquaredError
 from isthmus.recipe import Recipe
 from isthmus.recipe.serialise import encode
 from isthmus.recipe.synonyms import ADVICE, LIKELIHOODS, PATHS
+from tests.helpers import rows
 
 VALUES = {
     "training.validation_fraction": 0.25,
@@ -85,3 +87,11 @@ def test_path_advice() -> None:
     with pytest.raises(RecipeError, match=r"try presets\.beta_vae"):
         presets.vae().replace({"beta": 2})
     assert not set(ADVICE) & (set(PATHS) - {"kl_weight"})
+
+
+def test_encode_and_decode_are_transform_and_inverse_transform() -> None:
+    x = rows(40)
+    model = Autoencoder(presets.autoencoder(lr=0.01, epochs=1, hidden=(8,))).fit(x)
+    codes = model.encode(x)
+    np.testing.assert_array_equal(codes, model.transform(x))
+    np.testing.assert_array_equal(model.decode(codes), model.inverse_transform(codes))
