@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from isthmus.settings import Setting, arguments, settings_of
+
 ROOT = Path(__file__).parent.parent
 MARKER = re.compile(r"<!-- generated: (\w+) -->")
 
@@ -65,19 +67,6 @@ def root_file(name: str) -> str:
 # ---- from the docstrings -----------------------------------------------------------------------------------------
 
 
-def arguments(thing: Any) -> dict[str, str]:
-    """Return what the "Args:" of a docstring say, by name."""
-    doc = inspect.getdoc(thing) or ""
-    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", doc, re.M)
-    if section is None:
-        return {}
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n(?=[ ]{4}\S)", section[1].rstrip()):
-        name, _, text = entry.strip().partition(": ")
-        found[name] = " ".join(text.split())
-    return found
-
-
 def summary(thing: Any) -> str:
     """Return the first line of a docstring."""
     return (inspect.getdoc(thing) or "").splitlines()[0]
@@ -110,25 +99,25 @@ def recipe_table() -> str:
 # ---- settings ----------------------------------------------------------------------------------------------------
 
 
-def _value(value: Any) -> str:
-    if value is dataclasses.MISSING:
-        return ""
+HEAD = ("path", "default", "values", "meaning")
+Row = tuple[str, str, str, str]
+
+
+def _row(setting: Setting, path: str) -> Row:
     # A part inside a part goes by its kind.
-    return f"`{json.dumps(getattr(value, 'kind', value))}`"
+    default = getattr(setting.default, "kind", setting.default)
+    shown = "" if default is dataclasses.MISSING else f"`{json.dumps(default)}`"
+    return f"`{path}`", shown, setting.words(), setting.meaning
 
 
-def _fields(cls: type[Any], prefix: str) -> list[tuple[str, str, str]]:
-    explained = arguments(cls)
-    return [
-        (f"`{prefix}.{field.name}`", _value(field.default), explained.get(field.name, ""))
-        for field in dataclasses.fields(cls)
-    ]
+def _fields(cls: type[Any], prefix: str) -> list[Row]:
+    return [_row(setting, f"{prefix}.{setting.name}") for setting in settings_of(cls)]
 
 
-def _part(cls: Any, prefix: str, first: list[tuple[str, str, str]] | None = None) -> str:
+def _part(cls: Any, prefix: str, first: list[Row] | None = None) -> str:
     rows = [*(first or []), *_fields(cls, prefix)]
     text = f"### `{cls.kind}`\n\n{summary(cls)}\n\n"
-    return text + (table(("path", "default", "meaning"), rows) if rows else "No settings.\n")
+    return text + (table(HEAD, rows) if rows else "No settings.\n")
 
 
 def settings_table() -> str:
@@ -137,17 +126,15 @@ def settings_table() -> str:
     from isthmus.corruptions import CORRUPTIONS
     from isthmus.networks import NETWORKS
     from isthmus.objectives import LIKELIHOODS, SCHEDULES, TERMS
+    from isthmus.objectives.base import WEIGHT
     from isthmus.recipe import Recipe, Training
 
     whole = arguments(Recipe)
     objective = arguments(type(Recipe().objective))
-    head = ("path", "default", "meaning")
-    sections = ["## Preprocessing\n", table(head, [("`preprocessing`", '`"auto"`', whole["preprocessing"])])]
-    rows = [
-        (f"`{name}`", f"`{json.dumps(getattr(Recipe(), name))}`", whole[name]) for name in ("missing", "conditional")
-    ]
-    sections += ["## Missing values and conditions\n", table(head, rows)]
-    sections += ["## Training\n", table(head, _fields(Training, "training"))]
+    rows = {setting.name: _row(setting, setting.name) for setting in settings_of(Recipe)}
+    sections = ["## Preprocessing\n", table(HEAD, [rows["preprocessing"]])]
+    sections += ["## Missing values and conditions\n", table(HEAD, [rows["missing"], rows["conditional"]])]
+    sections += ["## Training\n", table(HEAD, _fields(Training, "training"))]
     sections += [f"## Network\n\n`network` is {whole['network']}\n"]
     sections += [_part(cls, "network") for cls in NETWORKS.values()]
     sections += [f"## Code\n\n`code` is {whole['code']}\n"]
@@ -160,7 +147,12 @@ def settings_table() -> str:
     sections += [_part(cls, "objective.likelihood") for cls in LIKELIHOODS.values()]
     sections += ["## Terms\n\n`objective.terms` is the list of weighted terms. A term is reached by its kind.\n"]
     for kind, cls in TERMS.items():
-        weight = (f"`objective.{kind}.weight`", "", "A number of at least 0, or a schedule.")
+        weight = (
+            f"`objective.{kind}.weight`",
+            "`1.0`",
+            f"{WEIGHT.words()}; or a schedule",
+            "The term's weight in the sum.",
+        )
         sections.append(_part(cls, f"objective.{kind}", [weight]))
     sections += ["## Schedules of a weight\n\nHere for the term `kl`; any other term's kind may stand in its place.\n"]
     sections += [_part(cls, "objective.kl.weight") for cls in SCHEDULES.values()]

@@ -235,7 +235,6 @@ class Setting:
         return schema
 
 
-@functools.cache
 def settings_of(cls: type[Any]) -> tuple[Setting, ...]:
     """Return the settings that a frozen dataclass declares, in order.
 
@@ -243,6 +242,11 @@ def settings_of(cls: type[Any]) -> tuple[Setting, ...]:
     >>> [(setting.name, setting.default, setting.words()) for setting in settings_of(Mask)]
     [('rate', 0.3, 'a number from 0 to 1')]
     """
+    return _settings_of(cls)  # type: ignore[arg-type]
+
+
+@functools.cache
+def _settings_of(cls: type[Any]) -> tuple[Setting, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
     meanings = arguments(cls)
     found = []
@@ -270,7 +274,7 @@ def _declared(hint: Any) -> tuple[tuple[Constraint, ...], tuple[Any, ...]]:
 
 def check(part: Any, where: str) -> None:
     """Raise `RecipeError` unless every setting of a frozen dataclass is legal; lists become tuples."""
-    for setting in settings_of(type(part)):  # type: ignore[arg-type]
+    for setting in settings_of(type(part)):
         value = getattr(part, setting.name)
         if value is setting.default:  # legal, and most values are
             continue

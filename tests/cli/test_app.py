@@ -232,6 +232,12 @@ def test_a_printed_recipe_can_be_edited_and_used(place: Path, isthmus: Command, 
     assert saved["training"]["seed"] == 3
 
 
+def test_recipes_prints_the_json_schema(isthmus: Command) -> None:
+    schema = json.loads(isthmus("recipes", "vae", "--schema").out)
+    assert schema["$defs"]["corruption.mask"]["properties"]["rate"]["maximum"] == 1
+    assert json.loads(isthmus("recipes", "--schema").out) == schema
+
+
 def test_recipes_lists_every_preset_under_its_group(isthmus: Command) -> None:
     facts = json.loads(isthmus("recipes", "--json").out)
     assert list(facts) == list(PRESETS)

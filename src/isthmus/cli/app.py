@@ -232,10 +232,15 @@ def report(
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one as JSON, to edit and pass to --recipe.")] = None,
     as_json: Json = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a recipe instead.")] = False,
 ) -> None:
     """List the named recipes and what they are for, or print one as JSON."""
     from isthmus import presets
+    from isthmus.recipe import Recipe
 
+    if schema:
+        print_json((presets.get(name) if name is not None else Recipe).json_schema())
+        return
     if name is not None:
         print_json(presets.get(name).to_dict())
         return

@@ -83,6 +83,14 @@ class ModelMethods(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise DataError(explain(expected, f"shape {codes.shape}", "model.transform(X)"))
         return self._given_back(inference.decode(codes, self._encoded_condition(condition, len(codes))))
 
+    def encode(self, X: Any, **options: Any) -> Any:
+        """Return the codes: another name of `transform`."""
+        return self.transform(X, **options)
+
+    def decode(self, X: Any, **options: Any) -> Any:
+        """Return the expected rows for codes: another name of `inverse_transform`."""
+        return self.inverse_transform(X, **options)
+
     def reconstruct(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return the rows as the model rebuilds them from their codes, in the units, columns and types of X.
 

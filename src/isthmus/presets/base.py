@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from isthmus.codes import CodeSpec
 from isthmus.corruptions import Corruption
-from isthmus.errors import RecipeError, unknown_name
+from isthmus.errors import RecipeError
 from isthmus.networks import NetworkSpec
-from isthmus.objectives import LIKELIHOODS, LikelihoodSpec, Objective, Term, WeightedTerm
+from isthmus.objectives import KL, LIKELIHOODS, LikelihoodSpec, Objective, Term, WeightedTerm
 from isthmus.recipe import Recipe, Training
-from isthmus.recipe.serialise import AXES, decode_part
+from isthmus.recipe.serialise import AXES, Axis, decode_part
+from isthmus.recipe.synonyms import likelihood_of, unknown_setting, with_own_names
 
 LatentDim = int | Literal["auto"]
 LikelihoodChoice = LikelihoodSpec | Literal["auto_error", "auto_density"]
@@ -33,13 +34,19 @@ def assemble(
     network = settings.get("network", network)
     chosen_network: Any = decode_part("network", AXES["network"], network)
     of_network = [field.name for field in dataclasses.fields(chosen_network)]
+    valid = ["latent_dim", *own, "network", *of_network, *_TRAINING, "preprocessing", "likelihood"]
+    settings = with_own_names("preset", settings, valid)
+    if "latent_dim" in settings:  # under another name, or the preset had taken it
+        code = dataclasses.replace(code, latent_dim=settings.pop("latent_dim"))  # type: ignore[type-var]
+    if "kl_weight" in settings and "beta" not in own and KL() in terms:
+        weight = settings.pop("kl_weight")
+        terms = tuple(WeightedTerm(KL(), weight) if term == KL() else term for term in terms)
     for name in settings:
         if name not in (*of_network, *_TRAINING, "network", "preprocessing", "likelihood"):
-            valid = ["latent_dim", *own, "network", *of_network, *_TRAINING, "preprocessing", "likelihood"]
-            raise RecipeError(unknown_name("setting", name, valid))
+            raise RecipeError(unknown_setting(name, valid))
     chosen = settings.get("likelihood", likelihood)
-    if isinstance(chosen, str) and chosen in LIKELIHOODS:
-        chosen = LIKELIHOODS[chosen]()
+    if isinstance(chosen, str) and chosen not in ("auto_error", "auto_density"):
+        chosen = decode_part("objective.likelihood", Axis(LikelihoodSpec, LIKELIHOODS), likelihood_of(chosen))
     objective = Objective(chosen)
     for term in terms:
         objective = objective + term

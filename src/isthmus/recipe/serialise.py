@@ -12,7 +12,7 @@ import numpy as np
 
 from isthmus.codes import CODES, PRIORS, CodeSpec, PriorSpec
 from isthmus.corruptions import CORRUPTIONS, Corruption
-from isthmus.errors import RecipeError, explain, unknown_name
+from isthmus.errors import RecipeError, explain
 from isthmus.networks import NETWORKS, NetworkSpec
 from isthmus.objectives import (
     LIKELIHOODS,
@@ -24,6 +24,7 @@ from isthmus.objectives import (
     Term,
     WeightedTerm,
 )
+from isthmus.recipe.synonyms import likelihood_of, path_of, setting_of, unknown_setting, with_own_names
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def check_fields(where: str, cls: type[Any], data: Mapping[str, Any]) -> None:
     names = [f.name for f in dataclasses.fields(cls)]
     for name in data:
         if name not in names:
-            raise RecipeError(f"{where}: " + unknown_name("setting", name, names))
+            raise RecipeError(f"{where}: " + unknown_setting(name, names))
 
 
 def decode_part(where: str, axis: Axis, value: Any) -> Any:
@@ -82,8 +83,9 @@ def decode_part(where: str, axis: Axis, value: Any) -> Any:
     data: dict[str, Any] = {"kind": value} if isinstance(value, str) else check_mapping(where, value)
     kind = data.pop("kind", None)
     if not isinstance(kind, str) or kind not in axis.table:
-        raise RecipeError(f"{where}: " + unknown_name("kind", kind, axis.table))
+        raise RecipeError(f"{where}: " + unknown_setting(kind, axis.table, "kind"))
     cls = axis.table[kind]
+    data = with_own_names(where, data, [f.name for f in dataclasses.fields(cls)])
     check_fields(f"{where} {kind!r}", cls, data)
     if isinstance(data.get("parts"), list | tuple):
         data["parts"] = tuple(_decode_inner(f"{where}.parts", axis, part) for part in data["parts"])
@@ -107,7 +109,7 @@ def decode_objective(value: Any) -> Objective:
         return value
     data = check_mapping("objective", value)
     check_fields("objective", Objective, data)
-    likelihood = data.get("likelihood", "auto_error")
+    likelihood = likelihood_of(data.get("likelihood", "auto_error"))
     if likelihood not in ("auto_error", "auto_density"):
         likelihood = decode_part("objective.likelihood", Axis(LikelihoodSpec, LIKELIHOODS), likelihood)
     terms = data.get("terms", [])
@@ -132,6 +134,8 @@ def assign(data: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted path in a recipe's JSON form; a path must exist, but a part may be replaced whole."""
     place: Any = data
     keys = path.split(".")
+    if len(keys) == 1 and path not in data:
+        keys = (path_of(path) or path).split(".")
     if keys[0] == "objective" and len(keys) > 2 and keys[1] not in ("likelihood", "terms"):
         for item in data["objective"]["terms"]:
             if item["term"]["kind"] == keys[1]:
@@ -146,9 +150,10 @@ def assign(data: dict[str, Any], path: str, value: Any) -> None:
     for depth, key in enumerate(keys):
         if not isinstance(place, dict):
             raise RecipeError(f"{path!r}: {'.'.join(keys[:depth])!r} has no settings inside; try setting it whole")
+        key = setting_of(key, place, ".".join(keys[:depth]))
         if key not in place or key == "format":
             valid = [name for name in place if name != "format"]
-            raise RecipeError(f"{path!r}: " + unknown_name("setting", key, valid))
+            raise RecipeError(f"{path!r}: " + unknown_setting(key, valid))
         if depth == len(keys) - 1:
             if key == "kind":
                 _keep_shared(place, ".".join(keys[:depth]), value)
