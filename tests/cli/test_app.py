@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from isthmus import load
+from isthmus.cli import app
 from isthmus.presets import GROUPS, PRESETS
 from tests.conftest import Command
 
