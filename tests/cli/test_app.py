@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from isthmus import load
+from isthmus.cli import app
 from isthmus.presets import GROUPS, PRESETS
 from tests.conftest import Command
 
@@ -55,7 +56,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("named", "denoising", "numbers.csv"),
     ):
         arguments = ["fit", folder / data, "--out", folder / name, "--recipe", recipe, *SMALL]
-        subprocess.run([sys.executable, "-m", "isthmus", *map(str, arguments)], check=True, capture_output=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["isthmus", *map(str, arguments)])
+            with pytest.raises(SystemExit, match="0"):
+                app.main()
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# More for a thorough look: ISTHMUS_KILLS=10 make test
+# More for a thorough look: ISTHMUS_KILLS=10 make test-all
 KILLS = int(os.environ.get("ISTHMUS_KILLS", "2"))
 
 
@@ -46,7 +46,7 @@ def alone(rows: Path) -> tuple[bytes, float]:
     return (out / "model.safetensors").read_bytes(), time.monotonic() - start
 
 
-@pytest.mark.parametrize("number", range(KILLS))
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, KILLS))])
 def test_killed_and_resumed_gives_the_same_weights(
     number: int, rows: Path, alone: tuple[bytes, float], tmp_path: Path
 ) -> None:

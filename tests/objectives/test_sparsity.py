@@ -284,7 +284,7 @@ def planted(count: int = 3000, atoms: int = 20, columns: int = 16, active: int =
     return weights @ directions + 0.01 * rng.standard_normal((count, columns)), directions
 
 
-@pytest.mark.parametrize("preset", ["top_k", "batch_top_k"])
+@pytest.mark.parametrize("preset", ["top_k", pytest.param("batch_top_k", marks=pytest.mark.slow)])
 def test_a_planted_dictionary_is_found(preset: str) -> None:
     x, directions = planted()
     settings = {"preprocessing": "none", "epochs": 30, "batch_size": 128, "threads": 1}
