@@ -18,6 +18,7 @@ import isthmus
 from isthmus import AnomalyDetector, Autoencoder, presets
 from isthmus.applications.anomaly.defaults import default_recipe
 from isthmus.applications.anomaly.scores import View
+from isthmus.data import open as open_module
 from isthmus.data.open import open_source
 from isthmus.errors import ArtifactError, DataError, RecipeError
 
@@ -370,3 +371,13 @@ def test_the_recipe_is_chosen_without_the_calibration_rows() -> None:
     changed[calibration] = np.random.default_rng(1).normal(size=(125, 6)) * 100
     assert default_recipe(open_source(changed), calibration) == default_recipe(source, calibration)
     assert default_recipe(open_source(changed)) != default_recipe(source)
+
+
+@pytest.mark.parametrize("contamination", [0.0, 0.1])
+def test_fit_opens_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contamination: float) -> None:
+    np.savetxt(tmp_path / "rows.csv", np.random.default_rng(0).normal(size=(200, 4)), delimiter=",")
+    opened, load_file = [], open_module.load_file
+    monkeypatch.setattr(open_module, "load_file", lambda path: opened.append(path) or load_file(path))
+    recipe = presets.denoising(latent_dim=2, hidden_dims=(8,), epochs=1)
+    AnomalyDetector(recipe, training_contamination=contamination, alpha=0.1).fit(tmp_path / "rows.csv")
+    assert len(opened) == 1

@@ -39,8 +39,10 @@ from isthmus.applications.anomaly.thresholds import (
     stored_calibration,
     warn_of_few,
 )
+from isthmus.data.arrays import check_values
 from isthmus.data.encoded import NONE, EncodedRows
-from isthmus.data.open import open_source
+from isthmus.data.in_memory import ArrayRows
+from isthmus.data.open import open_source, warn_of
 from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.source import Numbers, Source
 from isthmus.errors import (
@@ -156,20 +158,20 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """
         self._checked()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
-        source = open_source(X, missing=True)
+        source = _opened(X)
         kinds = score_types(self.scores, source.kind)
         calibration = calibration_rows(
             source, self.calibration_fraction, self._level, seed, self.training_contamination
         )
         recipes = self._recipes(source, calibration, seed)
+        if source is not X and isinstance(source, ArrayRows) and recipes[0].missing != "mask":
+            check_values(source.values, source.names)  # NaN could not be refused before the recipe was known
         trimmed = (
-            self._trimmed(recipes, X, len(source), calibration, kinds, condition, seed)
-            if self.training_contamination
-            else NONE
+            self._trimmed(recipes, source, calibration, kinds, condition, seed) if self.training_contamination else NONE
         )
         out = np.union1d(calibration, trimmed)
-        members = fit_ensemble(recipes, X, condition=condition, excluded=out, verbose=self.verbose)
-        encoded = members[0].encoded_rows(X, condition)
+        members = fit_ensemble(recipes, source, condition=condition, excluded=out, verbose=self.verbose)
+        encoded = members[0].encoded_rows(source, condition)
         self._become(members, kinds, training_rows(encoded, out), seed)
         self._calibrate(encoded.whole(calibration))
         return self
@@ -202,18 +204,17 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def _trimmed(
         self,
         recipes: Sequence[Recipe],
-        X: Any,
-        count: int,
+        source: Source,
         calibration: Numbers,
         kinds: Sequence[str],
         condition: Any,
         seed: int,
     ) -> Numbers:
-        """Return the numbers of the training rows, of `count` rows, that are strangest to who has not seen them."""
+        """Return the numbers of the training rows that are strangest to who has not seen them."""
         rows, anomaly_scores = [], []
-        for learned, judged in halves(count, calibration, seed):
-            member = fit_ensemble(recipes[:1], X, condition=condition, excluded=np.union1d(calibration, judged))[0]
-            encoded = member.encoded_rows(X, condition)
+        for learned, judged in halves(len(source), calibration, seed):
+            member = fit_ensemble(recipes[:1], source, condition=condition, excluded=np.union1d(calibration, judged))[0]
+            encoded = member.encoded_rows(source, condition)
             ensemble = Ensemble.fit([member.inference()], kinds, encoded.whole(learned[-FITTED:]), seed)
             rows.append(judged)
             anomaly_scores.append(
@@ -497,3 +498,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True
         return tags
+
+
+def _opened(X: Any) -> Source:
+    """Return rows opened once for all that is done with them, with a warning of what they are read as."""
+    source = open_source(X, missing=True)
+    warn_of(source, X)
+    return source
