@@ -12,16 +12,12 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.applications import folder
-from isthmus.applications.anomaly.attribution import ReferenceErrors, owners
-from isthmus.applications.anomaly.calibration import (
-    FITTED,
-    calibration_rows,
-    halves,
-    in_parts,
-    last_rows,
-    training_rows,
-)
-from isthmus.applications.anomaly.defaults import default_recipe
+from isthmus.applications.anomaly.attribution import ReferenceErrors
+from isthmus.applications.anomaly.calibration import calibration_rows, last_rows, training_rows
+from isthmus.applications.anomaly.contamination import most_anomalous, two_halves
+from isthmus.applications.anomaly.defaults import member_recipes
+from isthmus.applications.anomaly.description import describe_detector
+from isthmus.applications.anomaly.detector_folder import KIND, restored, stored_of
 from isthmus.applications.anomaly.drift import Drift, Reference, compare
 from isthmus.applications.anomaly.ensemble import Ensemble
 from isthmus.applications.anomaly.explanation import Explanation, explain_rows
@@ -32,17 +28,15 @@ from isthmus.applications.anomaly.thresholds import (
     Bits,
     Threshold,
     check_level,
-    check_threshold,
     false_discoveries,
     find_threshold,
     p_values,
-    stored_calibration,
     warn_of_few,
 )
-from isthmus.data.encoded import NONE, EncodedRows
+from isthmus.applications.contract import Description
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.open import open_source
 from isthmus.data.series.windows import SeriesWindows
-from isthmus.data.source import Numbers, Source
 from isthmus.errors import (
     DataError,
     check_choice,
@@ -50,17 +44,13 @@ from isthmus.errors import (
     check_number,
     explain,
 )
-from isthmus.estimator.autoencoder import Autoencoder, as_recipe
+from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.estimator.joint import fit_ensemble
 from isthmus.estimator.methods import seed_of
 from isthmus.estimator.results import collect
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
 from isthmus.seeds import derive
-
-# The name in a folder's manifest, and the parameters in its settings.
-KIND = "anomaly_detector"
-_SETTINGS = ("scores", "threshold", "alpha", "training_contamination", "calibration_fraction")
 
 File = str | Path | None
 
@@ -154,20 +144,18 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             RecipeError: for settings out of range, and a recipe that does not fit the data.
             DataError: for data that cannot be used.
         """
-        self._checked()
+        self.check_settings()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(X, missing=True)
         kinds = score_types(self.scores, source.kind)
         calibration = calibration_rows(
             source, self.calibration_fraction, self._level, seed, self.training_contamination
         )
-        recipes = self._recipes(source, calibration, seed)
-        trimmed = (
-            self._trimmed(recipes, X, len(source), calibration, kinds, condition, seed)
-            if self.training_contamination
-            else NONE
-        )
-        out = np.union1d(calibration, trimmed)
+        recipes = member_recipes(self.recipe, self.n_estimators, source, calibration, seed)
+        out = calibration
+        if self.training_contamination:
+            judged = two_halves(recipes[0], kinds, X, len(source), calibration, condition, seed)
+            out = np.union1d(calibration, most_anomalous(*judged, self.training_contamination))
         members = fit_ensemble(recipes, X, condition=condition, excluded=out, verbose=self.verbose)
         encoded = members[0].encoded_rows(X, condition)
         self._become(members, kinds, training_rows(encoded, out), seed)
@@ -179,7 +167,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """The level that decides how many rows are set aside; a tail and a quantile take a fifth."""
         return self.alpha if self.threshold == "conformal" else None
 
-    def _checked(self) -> None:
+    def check_settings(self) -> None:
+        """Raise `RecipeError` for settings out of range."""
         check_integer("n_estimators", self.n_estimators, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
@@ -188,41 +177,6 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             check_level("calibration_fraction", self.calibration_fraction)
         score_types(self.scores)
 
-    def _recipes(self, source: Source, calibration: Numbers, seed: int) -> list[Recipe]:
-        """Return a recipe for each member."""
-        several = isinstance(self.recipe, Sequence) and not isinstance(self.recipe, str)
-        asked: Sequence[Any] = self.recipe if several else [self.recipe]  # type: ignore[assignment]
-        found: list[Recipe] = []
-        for one in asked:
-            recipe = default_recipe(source, calibration) if isinstance(one, str) and one == "auto" else as_recipe(one)
-            for _ in range(self.n_estimators):
-                found.append(recipe.replace({"training.seed": derive(seed, "member", len(found))}))
-        return found
-
-    def _trimmed(
-        self,
-        recipes: Sequence[Recipe],
-        X: Any,
-        count: int,
-        calibration: Numbers,
-        kinds: Sequence[str],
-        condition: Any,
-        seed: int,
-    ) -> Numbers:
-        """Return the numbers of the training rows, of `count` rows, that are strangest to who has not seen them."""
-        rows, anomaly_scores = [], []
-        for learned, judged in halves(count, calibration, seed):
-            member = fit_ensemble(recipes[:1], X, condition=condition, excluded=np.union1d(calibration, judged))[0]
-            encoded = member.encoded_rows(X, condition)
-            ensemble = Ensemble.fit([member.inference()], kinds, encoded.whole(learned[-FITTED:]), seed)
-            rows.append(judged)
-            anomaly_scores.append(
-                np.concatenate([ensemble.anomaly_scores(batch) for batch in in_parts(encoded, judged)])
-            )
-        numbers, found = np.concatenate(rows), np.concatenate(anomaly_scores)
-        most = int(self.training_contamination * len(numbers))
-        return np.sort(numbers[np.argsort(-found, kind="stable")[:most]])
-
     def _become(self, members: list[Autoencoder], kinds: Sequence[str], training: Batch, seed: int) -> None:
         self.estimators_ = members
         self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
@@ -230,9 +184,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.reference_ = Reference.of(training) if named else None
         self.reference_errors_ = ReferenceErrors.fit(self.ensemble_.members, training)
         self.__dict__.pop("_recent", None)
-        self._describe()
+        self.set_attributes()
 
-    def _describe(self) -> None:
+    def set_attributes(self) -> None:
         """Set what scikit-learn asks a fitted detector for."""
         first = self.estimators_[0]
         self.n_features_in_ = first.n_features_in_
@@ -245,7 +199,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         calibration = np.sort(self.ensemble_.anomaly_scores(rows))
         self.calibration_ = calibration[: len(calibration) - int(self.training_contamination * len(calibration))]
         found = find_threshold(self.calibration_, self.threshold, self.alpha)
-        self.threshold_ = dataclasses.replace(found, trimmed=float(self.training_contamination))
+        self.threshold_ = dataclasses.replace(found, training_contamination=float(self.training_contamination))
         warn_of_few(self.threshold_, "a larger alpha, a larger calibration_fraction, or more rows")
 
     def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
@@ -253,7 +207,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
         The first call decides what a row is, as `fit` would. Of each call a share of the rows is set aside; scores and
         threshold are fitted again on the rows of the last calls (at most 20,000 of each kind), as the autoencoders now
-        see them, less the `training_contamination` most anomalous of the calibration rows; nothing else is trimmed.
+        see them, less the `training_contamination` most anomalous of the calibration rows; no other rows are left out.
         These rows are kept in memory and not saved: a loaded detector starts with those of its next call.
 
         Args:
@@ -264,7 +218,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             DataError: for rows unlike those of the first call, and for series, whose windows overlap between calls.
         """
-        self._checked()
+        self.check_settings()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(
             X, like=self.estimators_[0].schema_ if hasattr(self, "estimators_") else None, missing=True
@@ -279,7 +233,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         kept = np.delete(np.arange(len(source)), held)
         told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
         members = getattr(self, "estimators_", None) or [
-            Autoencoder(recipe) for recipe in self._recipes(source, held, seed)
+            Autoencoder(recipe) for recipe in member_recipes(self.recipe, self.n_estimators, source, held, seed)
         ]
         for member in members:
             member.partial_fit(source.take(kept), condition=told(kept))
@@ -420,6 +374,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         batches = self.encoded_rows(X, condition).batches()
         return np.concatenate([heat_maps(self.ensemble_.members, batch, kind) for batch in batches])
 
+    def describe(self) -> Description:
+        """Return what the detector is: rows, score types, threshold and its guarantee."""
+        self._check_fitted()
+        return describe_detector("anomaly detector", self.estimators_, self.threshold_, self.ensemble_.kinds, "rows")
+
     def encoded_rows(self, X: Any, condition: Any = None) -> EncodedRows:
         """Return rows that are like the training rows, ready to be encoded."""
         self._check_fitted()
@@ -441,21 +400,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             ArtifactError: if `path` exists and `overwrite` is false, or holds something else.
         """
         self._check_fitted()
-        parts, arrays = self.ensemble_.state()
-        told = {name: getattr(self, name) for name in _SETTINGS}
-        settings: dict[str, Any] = {
-            "settings": {**told, "scores": list(self.ensemble_.kinds)},
-            "threshold": self.threshold_.to_dict(),
-            "parts": parts,
-        }
-        arrays["calibration"] = self.calibration_
-        arrays |= self.reference_errors_.state()
-        if self.reference_ is not None:
-            arrays |= self.reference_.state()
-        schema = self.estimators_[0].schema_
-        sentences = (f"Rows: {schema.describe()}.", f"Threshold: {self.threshold_.describe()}.")
-        text = folder.card("An isthmus anomaly detector", sentences, settings["settings"])
-        return folder.save(folder.Stored(KIND, settings, arrays, self.estimators_, text), path, overwrite=overwrite)
+        return folder.save(stored_of(self), path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -464,26 +409,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             ArtifactError: if it is missing, damaged, incomplete or newer, or something else.
         """
-        return folder.restore(path, KIND, cls._restored)
-
-    @classmethod
-    def _restored(cls, stored: folder.Stored) -> Self:
-        told = {name: stored.settings["settings"][name] for name in _SETTINGS}
-        recipes = [member.recipe_ for member in stored.estimators]
-        detector = cls(recipes, n_estimators=1, **{**told, "scores": tuple(told["scores"])})
-        detector._checked()
-        detector.estimators_ = stored.estimators
-        arrays = stored.arrays
-        detector.calibration_ = stored_calibration(arrays["calibration"])
-        threshold = Threshold.from_dict(stored.settings["threshold"])
-        detector.threshold_ = check_threshold(threshold, detector.calibration_)
-        inferences = [member.inference() for member in stored.estimators]
-        detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
-        schema = stored.estimators[0].schema_
-        detector.reference_errors_ = ReferenceErrors.restore(arrays, owners(schema))
-        detector.reference_ = Reference.restore(arrays, int(np.prod(schema.row)))
-        detector._describe()
-        return detector
+        return folder.restore(path, KIND, lambda stored: restored(cls(), stored))
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "threshold_"):

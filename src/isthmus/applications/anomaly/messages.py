@@ -54,7 +54,7 @@ def sentence(row: int, p_value: float, calibration: int, *, alarm: bool) -> str:
         return f"Row {row} is no alarm: {said} at least as anomalous"
     if others:
         return f"Row {row} is more anomalous than all but {percent(others / calibration)} of normal rows"
-    return f"Row {row} is more anomalous than all {calibration:,} normal rows that were held out"
+    return f"Row {row} is more anomalous than all {calibration:,} calibration rows"
 
 
 def columns(parts: Sequence[Part]) -> str:
