@@ -170,7 +170,7 @@ def restore(path: str | Path, application: str, build: Callable[[Stored], Model]
     """Return the application that `build` makes of a folder; raise `ArtifactError` for a folder of anything else."""
     stored = load(path)
     if stored.application != application:
-        raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
+        raise ArtifactError(f"{str(path)!r} holds the application {stored.application}; try isthmus.load")
     try:
         return build(stored)
     except _UNUSABLE as error:

@@ -152,7 +152,7 @@ def test_a_folder_that_was_changed_is_refused(fitted: SeriesDetector, tmp_path: 
     fitted.save(tmp_path / "other")
     manifest = tmp_path / "other" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "application": "anomaly_detector"}))
-    with pytest.raises(ArtifactError, match="holds a anomaly_detector"):
+    with pytest.raises(ArtifactError, match="holds the application anomaly_detector"):
         SeriesDetector.load(tmp_path / "other")
 
 

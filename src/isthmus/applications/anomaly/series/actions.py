@@ -25,7 +25,7 @@ from isthmus.data.arrays import column_of, load_file, read_labels
 from isthmus.data.files.writers import Writer
 from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.spec import RowsSpec
-from isthmus.errors import DataError
+from isthmus.errors import DataError, unknown_name
 from isthmus.errors import explain as expected_got
 from isthmus.estimator.autoencoder import as_recipe
 
@@ -97,6 +97,8 @@ def _labels(data: str, name: str) -> Any:
     if not isinstance(table, pa.Table):
         got = f"{name!r}, and {data!r} is no table that could have such a column"
         raise DataError("--labels: " + expected_got("a file of labels", got, "a file with one label for each row"))
+    if name not in table.column_names:
+        raise DataError(f"--labels: there is no file {name!r}, and {unknown_name('column', name, table.column_names)}")
     return column_of(table, name, missing=True)
 
 
