@@ -20,7 +20,7 @@ from isthmus.applications.anomaly.series.page import as_picture
 from isthmus.applications.anomaly.series.results import SeriesDetectionResult, plain
 from isthmus.atomic import write_whole
 from isthmus.console.inputs import read_alike, read_data
-from isthmus.console.options import AUTO, changes_of
+from isthmus.console.options import AUTO, Asked, changes_of
 from isthmus.data.arrays import column_of, load_file, read_labels
 from isthmus.data.files.writers import Writer
 from isthmus.data.series.windows import SeriesWindows
@@ -58,7 +58,9 @@ def fit(request: FitRequest) -> SeriesDetector:
     )
     detector.check_settings()
     (name,) = request.recipes
-    known = None if name == AUTO else as_recipe(name).replace(changes)
+    # The default recipe is an "autoencoder", whose sizes wait for the rows; misspelt settings do not.
+    checked = as_recipe("autoencoder" if name == AUTO else name).replace(changes)
+    known = None if name == AUTO else checked
     source = read_data(request.data, request.asked, missing=True)
     if known is None and changes:
         # The recipe depends on the number of training windows.
@@ -78,7 +80,13 @@ def _series(source: Any) -> SeriesWindows:
 def find(detector: SeriesDetector, request: FindRequest) -> SeriesDetectionResult:
     """Return the anomalies in the series of a request."""
     refuse({"--fdr": request.fdr, "--condition": request.condition}, f"{_SERIES} and not independent")
-    source = read_alike(detector.estimators_[0], request.data, request.drop)
+    first = detector.estimators_[0]
+    numbered = [str(number) for number in range(first.schema_.shape[1])]
+    if list((first.schema_.metadata or {}).get("channels", ())) == numbered:
+        # The training series were arrays, whose channels have no names to be looked up.
+        source = read_data(request.data, Asked.of(detector.rows, None, request.drop), missing=True)
+    else:
+        source = read_alike(first, request.data, request.drop)
     found = SeriesDetectionResult(detector, detector.opened(source), request.most)
     if request.labels is None:
         return found
