@@ -40,6 +40,23 @@ Fdr = Annotated[
 ]
 
 
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", "-r", help="A name, a JSON file, or auto, the default; repeatable, for an ensemble."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as training.epochs=50; repeatable."),
+]
+Contamination = Annotated[
+    float,
+    typer.Option("--training-contamination", help="Share of DATA that may be anomalies themselves and is left out."),
+]
+TrainingCondition = Annotated[
+    str | None, typer.Option("--condition", "-c", help="The condition of each row: a file, or a column of DATA.")
+]
+
+
 class _Detect(TyperGroup):
     """Commands, and for anything but the name of one the default command."""
 
@@ -127,32 +144,18 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
     alpha: Annotated[float, typer.Option("--alpha", help="The rate of false alarms among normal rows.")] = 0.01,
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option("--recipe", "-r", help="A name, a JSON file, or auto, the default; repeatable, for an ensemble."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as training.epochs=50; repeatable."),
-    ] = None,
+    recipe: Recipes = None,
+    settings: Settings = None,
     scores: Annotated[str, typer.Option("--scores", help="Score types to average, separated by commas.")] = "",
     n_estimators: Annotated[int, typer.Option("--n-estimators", min=1, help="Autoencoders for each recipe.")] = 1,
     threshold: Annotated[
         str, typer.Option("--threshold", help="conformal, pot, quantile, or contamination.")
     ] = "conformal",
-    training_contamination: Annotated[
-        float,
-        typer.Option(
-            "--training-contamination", help="Share of DATA that may be anomalies themselves and is left out."
-        ),
-    ] = 0.0,
+    training_contamination: Contamination = 0.0,
     rows: Rows = None,
     column: Column = None,
     drop: Drop = None,
-    condition: Annotated[
-        str | None,
-        typer.Option("--condition", "-c", help="The condition of each row: a file, or a column of DATA."),
-    ] = None,
+    condition: TrainingCondition = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything.")] = 0,
     overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,

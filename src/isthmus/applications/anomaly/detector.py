@@ -1,4 +1,4 @@
-"""`AnomalyDetector`: rows unlike the training rows, with a promise on false alarms and a reason for each alarm."""
+"""`AnomalyDetector`: rows unlike the training rows, with a guaranteed false-alarm rate and an explanation of each alarm."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ File = str | Path | None
 class AnomalyDetector(OutlierMixin, BaseEstimator):
     """Find rows that are unlike the training rows, which should be normal ones.
 
-    Part of the rows is set aside for calibration before anything is fitted. Autoencoders learn the others; several
-    kinds of score of theirs, each on the scale of the training rows, are averaged to one anomaly score; and the
+    Part of the rows are calibration rows, chosen before anything is fitted. Autoencoders learn the others; several
+    score types of theirs, each on the scale of the training rows, are averaged to one anomaly score; and the
     calibration rows decide above which anomaly score a row is an alarm, so that of new normal rows at most `alpha`
     become alarms, whatever the model and the data, as long as new normal rows are drawn like the old ones.
 
@@ -68,18 +68,18 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     Args:
         recipe: an autoencoder for any kind of row: a `Recipe`, a preset's name, the path of a JSON file; "auto" for
             what `isthmus.advise(X, "detect")` proposes, or a sequence of recipes for an ensemble of different ones.
-        scores: kinds of score, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
+        scores: score types, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
             noise), "likelihood", "bound" (nats; importance-weighted), "neighbours" and "mahalanobis" (distances of
             codes); "auto" for those that measured best (`isthmus.applications.anomaly.scores.default_score_types`).
         n_estimators: autoencoders for each recipe, which differ by their seed and are trained together.
-        threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
+        threshold: "conformal" (with the guarantee above), "pot" (a tail fitted to the calibration rows, for levels
             beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
         alpha: the rate of false alarms.
         training_contamination: share of the rows that are taken for anomalies themselves: the most anomalous are left
             out, as two autoencoders see them that have each learned the other half of the rows, and so are the most
-            anomalous calibration rows. The promise is then as good as this share: if there are fewer anomalies, or they
+            anomalous calibration rows. The guarantee is then as good as this share: if there are fewer anomalies, or they
             are not the most anomalous, up to so many more normal rows become alarms.
-        calibration_fraction: share of the rows that is set aside; "auto" is a fifth, of rows beyond 10,000 a half.
+        calibration_fraction: share of the rows that calibrate; "auto" is a fifth, of rows beyond 10,000 a half.
         random_state: seed of everything.
         verbose: whether training shows its progress.
 
@@ -164,7 +164,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     @property
     def _level(self) -> float | None:
-        """The level that decides how many rows are set aside; a tail and a quantile take a fifth."""
+        """The level that decides how many rows calibrate; a tail and a quantile take a fifth."""
         return self.alpha if self.threshold == "conformal" else None
 
     def check_settings(self) -> None:
@@ -205,7 +205,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
         """Learn one more batch of rows, and find the threshold anew.
 
-        The first call decides what a row is, as `fit` would. Of each call a share of the rows is set aside; scores and
+        The first call decides what a row is, as `fit` would. Of each call a share of the rows calibrates; scores and
         threshold are fitted again on the rows of the last calls (at most 20,000 of each kind), as the autoencoders now
         see them, less the `training_contamination` most anomalous of the calibration rows; no other rows are left out.
         These rows are kept in memory and not saved: a loaded detector starts with those of its next call.
@@ -265,7 +265,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Return how normal each row is, `(rows,)`, float64: minus the anomaly score, about 0 for a typical row.
 
         The anomaly score is the average over members and kinds of score of ``log(s / median)``, where s is the row's
-        score and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts
+        score and the median that of the training rows: 1 is e times as anomalous as a typical row. A score in nats counts
         as ``(s - median) / spread`` (`isthmus.applications.anomaly.ensemble.Scale`).
 
         Args:
@@ -309,7 +309,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return false_discoveries(p_values(self.calibration_, anomaly_scores), fdr)
 
     def drift(self, X: Any, *, condition: Any = None) -> Drift:
-        """Return whether rows are still like those that were learned, on which the promise depends.
+        """Return whether rows are still like those that were learned, on which the guarantee depends.
 
         Args:
             X: rows, as in `fit`; some hundreds at least.
@@ -322,7 +322,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return compare(self.calibration_, anomaly_scores, stability)
 
     def explain(self, X: Any, *, rows: Sequence[int] | None = None, condition: Any = None) -> Explanation:
-        """Return why rows are strange: the parts of each with the value seen, the value expected, and a share.
+        """Return why rows are anomalous: the parts of each with the value seen, the value expected, and a share.
 
         Of a table and of vectors the parts are columns, of images pixels, of series steps and channels; the shares of a
         row are not negative and sum to 1. `isthmus.applications.anomaly.attribution.attribute` says how they are found.
@@ -358,7 +358,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         )
 
     def pixel_scores(self, X: Any, *, kind: str = "structure", condition: Any = None) -> Doubles:
-        """Return how strange each pixel of images is, `(rows, height, width)`.
+        """Return the anomaly score of each pixel of images is, `(rows, height, width)`.
 
         See `isthmus.applications.anomaly.images.heatmap`.
 

@@ -1,4 +1,4 @@
-"""Reasons in words: numbers for people, and sentences."""
+"""Explanations in words: numbers for people, and sentences."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Part:
 
 
 def sentence(row: int, p_value: float, calibration: int, *, alarm: bool) -> str:
-    """Return how strange a row is.
+    """Return how anomalous a row is.
 
     >>> sentence(17, 4 / 1000, 999, alarm=True)
     'Row 17 is more anomalous than all but 0.3 % of normal rows'
