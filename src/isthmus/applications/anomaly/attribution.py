@@ -1,4 +1,4 @@
-"""Which parts of a row make it anomalous: each part's share of its squared error, by correcting one column after another."""
+"""Which parts of a row make it anomalous: shares of its squared error, by correcting one column after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`AnomalyDetector`: rows unlike the training rows, with a guaranteed false-alarm rate and an explanation of each alarm."""
+"""`AnomalyDetector`: rows unlike the training rows, a guaranteed false-alarm rate, and explanations of alarms."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         alpha: the rate of false alarms.
         training_contamination: share of the rows that are taken for anomalies themselves: the most anomalous are left
             out, as two autoencoders see them that have each learned the other half of the rows, and so are the most
-            anomalous calibration rows. The guarantee is then as good as this share: if there are fewer anomalies, or they
+            anomalous calibration rows. The guarantee is as good as this share: if there are fewer anomalies, or they
             are not the most anomalous, up to so many more normal rows become alarms.
         calibration_fraction: share of the rows that calibrate; "auto" is a fifth, of rows beyond 10,000 a half.
         random_state: seed of everything.
@@ -265,8 +265,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Return how normal each row is, `(rows,)`, float64: minus the anomaly score, about 0 for a typical row.
 
         The anomaly score is the average over members and kinds of score of ``log(s / median)``, where s is the row's
-        score and the median that of the training rows: 1 is e times as anomalous as a typical row. A score in nats counts
-        as ``(s - median) / spread`` (`isthmus.applications.anomaly.ensemble.Scale`).
+        score and the median that of the training rows: 1 is e times as anomalous as a typical row. A score in nats
+        counts as ``(s - median) / spread`` (`isthmus.applications.anomaly.ensemble.Scale`).
 
         Args:
             X: rows, as in `fit`.
