@@ -47,7 +47,7 @@ def main() -> None:
 
     alarms = detector.explain(test, gap=GAP)
     print(f"\n{len(alarms)} alarms in {len(test):,} steps; the {options.alarms} most anomalous, in order of time:")
-    strangest = sorted(alarms, key=lambda alarm: -alarm.anomaly_scores)[: options.alarms]
+    strangest = sorted(alarms, key=lambda alarm: -alarm.anomaly_score)[: options.alarms]
     for alarm in sorted(strangest, key=lambda alarm: alarm.first):
         within = labels[alarm.first : alarm.last + 1].any()
         print(f"* [{'labelled' if within else 'not labelled'}] {alarm.describe()}")

@@ -1,12 +1,14 @@
-"""A detector on disk: a folder with a model folder for each member, written whole or not at all, never unpickled.
+"""An application on disk: a folder with a model folder for each autoencoder, written whole or not at all.
 
 ```
 manifest.json           format, application, versions of libraries, SHA-256 of every file
-application.json           settings, threshold, which member has which scores
-application.safetensors    calibration rows' anomaly score, and what scores have fitted
+application.json           settings, and what else is plain JSON
+application.safetensors    fitted arrays
 autoencoders/0, autoencoders/1    an `isthmus.Autoencoder` each, which `isthmus.load` reads, too
 README.md
 ```
+
+Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from isthmus.atomic import move_whole, readable_json, temporary_beside, write_whole
-from isthmus.errors import ArtifactError, IsthmusError
+from isthmus.errors import ArtifactError, IsthmusError, explain
 from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.estimator.autoencoder import load as load_autoencoder
 from isthmus.estimator.model_folder import FORMAT, read_checked, read_manifest
@@ -39,21 +41,21 @@ _LIBRARIES = ("isthmus", "torch", "numpy", "scikit-learn", "safetensors")
 _MOST_ESTIMATORS = 1000
 _FLOATS = (torch.float32, torch.float64)
 
-# What a stranger's settings may run into.
+# What settings that somebody else wrote may raise.
 _UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, IsthmusError)
 
-Detector = TypeVar("Detector")
+Model = TypeVar("Model")
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass
 class Stored:
-    """What is saved of a detector.
+    """What is saved of an application.
 
     Attributes:
-        application: its kind, such as "anomaly_detector".
+        application: its name in the table of applications, such as "anomaly_detector".
         settings: plain JSON values.
-        arrays: numbers, by name.
+        arrays: floating-point arrays, by name.
         estimators: fitted autoencoders.
         card: the text of README.md.
     """
@@ -66,10 +68,10 @@ class Stored:
 
 
 def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a detector's folder; it is written under a temporary name beside `path` and renamed when it is complete.
+    """Write an application's folder, under a temporary name beside `path`, and rename it when it is complete.
 
     Raises:
-        ArtifactError: if `path` exists and `overwrite` is false, or exists and holds no detector.
+        ArtifactError: if `path` exists and `overwrite` is false, or exists and holds no application.
     """
     folder = Path(path)
     refuse_existing(folder, overwrite=overwrite)
@@ -84,8 +86,8 @@ def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def _write(stored: Stored, folder: Path) -> None:
-    for place, member in enumerate(stored.estimators):
-        member.save(folder / "autoencoders" / str(place))
+    for place, estimator in enumerate(stored.estimators):
+        estimator.save(folder / "autoencoders" / str(place))
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in stored.arrays.items()}
     contents = {
         _SETTINGS: (readable_json({**stored.settings, "autoencoders": len(stored.estimators)}) + "\n").encode(),
@@ -106,20 +108,22 @@ def _write(stored: Stored, folder: Path) -> None:
         write_whole(folder / name, data)
 
 
-def _manifests(members: int) -> list[str]:
-    """Return the members' manifests, whose hashes vouch for all that is in a member's folder."""
-    return [f"autoencoders/{place}/{_MANIFEST}" for place in range(members)]
+def _manifests(count: int) -> list[str]:
+    """Return the autoencoders' manifests, whose hashes cover all that is in their folders."""
+    return [f"autoencoders/{place}/{_MANIFEST}" for place in range(count)]
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
-    """Raise `ArtifactError` if `folder` is taken; only a detector's folder is ever overwritten."""
+    """Raise `ArtifactError` if `folder` is taken; only an application's folder is ever overwritten."""
     if not folder.exists() and not folder.is_symlink():
         return
     if not overwrite:
         raise ArtifactError(f"{str(folder)!r} exists; try another name, or overwrite=True (--overwrite) to replace it")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
     if names and (application_of(folder) is None or names - {*_FILES, _MANIFEST, "autoencoders"}):
-        raise ArtifactError(f"{str(folder)!r} is not only a detector's folder, so it is not overwritten; try another")
+        raise ArtifactError(
+            f"{str(folder)!r} is not only an application's folder, so it is not overwritten; try another"
+        )
 
 
 def application_of(path: str | Path) -> str | None:
@@ -133,16 +137,17 @@ def application_of(path: str | Path) -> str | None:
 
 
 def load(path: str | Path) -> Stored:
-    """Read a detector's folder.
+    """Read an application's folder.
 
     Raises:
-        ArtifactError: if it is missing, damaged (a hash differs), incomplete, newer than this isthmus, or no detector.
+        ArtifactError: if it is missing, damaged (a hash differs), incomplete, newer than this isthmus, or
+            an autoencoder's.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
     application = manifest.get("application")
     if not isinstance(application, str):
-        raise ArtifactError(f"{str(folder)!r} holds an autoencoder and no detector; try isthmus detect fit")
+        raise ArtifactError(f"{str(folder)!r} holds an autoencoder and no application; try isthmus.load")
     data = {name: read_checked(folder, name, manifest) for name in _FILES}
     try:
         settings = json.loads(data[_SETTINGS])
@@ -153,22 +158,23 @@ def load(path: str | Path) -> Stored:
         raise ArtifactError(f"{_SETTINGS} of {str(folder)!r} names {count!r} autoencoders")
     for name in _manifests(count):
         read_checked(folder, name, manifest)
-    members = [load_autoencoder(folder / "autoencoders" / str(place)) for place in range(count)]
-    rows = {member.schema_.row for member in members}
+    estimators = [load_autoencoder(folder / "autoencoders" / str(place)) for place in range(count)]
+    rows = {estimator.schema_.row for estimator in estimators}
     if len(rows) > 1:
         raise ArtifactError(f"{str(folder)!r} has autoencoders of rows of different shapes: {sorted(rows)}")
-    return Stored(application, settings, _arrays(folder, data[_ARRAYS]), members, data[_CARD].decode(errors="replace"))
+    text = data[_CARD].decode(errors="replace")
+    return Stored(application, settings, _arrays(folder, data[_ARRAYS]), estimators, text)
 
 
-def restore(path: str | Path, application: str, build: Callable[[Stored], Detector]) -> Detector:
-    """Return the detector that `build` makes of a folder; raise `ArtifactError` if it is none, or another one's."""
+def restore(path: str | Path, application: str, build: Callable[[Stored], Model]) -> Model:
+    """Return the application that `build` makes of a folder; raise `ArtifactError` for a folder of anything else."""
     stored = load(path)
     if stored.application != application:
-        raise ArtifactError(f"{str(path)!r} holds a {stored.application}; try isthmus.load")
+        raise ArtifactError(f"{str(path)!r} holds the application {stored.application}; try isthmus.load")
     try:
         return build(stored)
     except _UNUSABLE as error:
-        raise ArtifactError(f"{str(path)!r} is no usable detector: {error!r}") from None
+        raise ArtifactError(f"{str(path)!r} is no usable {application}: {error!r}") from None
 
 
 def _arrays(folder: Path, data: bytes) -> Arrays:
@@ -178,12 +184,20 @@ def _arrays(folder: Path, data: bytes) -> Arrays:
         raise ArtifactError(f"{_ARRAYS} of {str(folder)!r} is damaged: {error}") from None
     for name, tensor in tensors.items():
         if tensor.dtype not in _FLOATS or torch.isnan(tensor).any():
-            raise ArtifactError(f"{_ARRAYS} of {str(folder)!r} holds what no detector has: {name} ({tensor.dtype})")
+            got = f"{name} ({tensor.dtype})"
+            raise ArtifactError(f"{_ARRAYS} of {str(folder)!r}: " + explain("floats, none NaN", got, "another folder"))
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def card(title: str, sentences: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """Return the text of README.md: what it is, what it promises, how to use it."""
+def card(title: str, sentences: Sequence[str], settings: Mapping[str, Any], usage: tuple[str, str]) -> str:
+    """Return the text of README.md: what it is, its settings, and how to use it.
+
+    Args:
+        title: of the text.
+        sentences: about it.
+        settings: plain JSON values.
+        usage: the name of a variable, and a line of Python that uses it.
+    """
     facts = "\n".join(f"* {sentence}" for sentence in sentences)
     return f"""# {title}
 
@@ -192,8 +206,8 @@ def card(title: str, sentences: Sequence[str], settings: Mapping[str, Any]) -> s
 ```python
 import isthmus
 
-detector = isthmus.load("this folder")
-alarms = detector.alarms(X)
+{usage[0]} = isthmus.load("this folder")
+{usage[1]}
 ```
 
 ```json

@@ -13,21 +13,30 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from isthmus.applications.anomaly.commands import detect
-from isthmus.applications.anomaly.commands import explain as explain_row
+from isthmus.applications import APPLICATIONS
+from isthmus.applications.contract import resolve
 from isthmus.cli.use import USES
 from isthmus.console.options import DATA, Asked, Column, Data, Drop, Json, Model, Overwrite, Rows, changes_of
-from isthmus.console.printing import print_json, print_metrics, print_recipes, recipe_facts, say, say_condition
+from isthmus.console.printing import print_json, print_recipes, recipe_facts, say
 from isthmus.errors import DataError, IsthmusError, explain
 
 
+def application_commands() -> dict[str, Any]:
+    """Return the commands of all applications in the table, by name: functions, and groups as `typer.Typer`."""
+    found: dict[str, Any] = {}
+    for entry in APPLICATIONS.values():
+        found |= resolve(entry.commands)
+    return found
+
+
 class _Commands(TyperGroup):
-    """The commands in the order of the help, groups of them where they belong and not first."""
+    """The commands in the order of the help, with those of applications before `inspect`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        names = [name for name in self.commands if name != "detect"]
-        names.insert(names.index("explain"), "detect")
-        return names
+        applications = [name for name in application_commands() if name in self.commands]
+        names = [name for name in self.commands if name not in applications]
+        place = names.index("inspect")
+        return [*names[:place], *applications, *names[place:]]
 
 
 app = typer.Typer(
@@ -39,6 +48,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def mount(group: typer.Typer, name: str, command: Any) -> None:
+    """Add an application's command, or group of commands."""
+    if isinstance(command, typer.Typer):
+        group.add_typer(command, name=name)
+    else:
+        group.command(name)(command)
 
 
 @app.command()
@@ -75,8 +92,8 @@ def fit(
         typer.Option(
             "--condition",
             "-c",
-            help="What the model is told beside the row: a file of labels or numbers, or a column of DATA; `folder` is "
-            "that of an image.",
+            help="The condition of each row: a file of labels or numbers, or a column of DATA; `folder` is that of an "
+            "image.",
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
@@ -89,63 +106,11 @@ def fit(
     A run that is killed leaves a checkpoint beside the folder; the same command with --resume ends with the same
     weights as if it had never stopped. Ctrl-C keeps the best model so far.
     """
-    from isthmus.cli.advise import check_auto, choose_recipe
-    from isthmus.console.inputs import read_training
-    from isthmus.console.options import AUTO
-    from isthmus.console.outputs import check_parent
-    from isthmus.estimator.autoencoder import Autoencoder, as_recipe
-    from isthmus.estimator.model_folder import refuse_existing
+    from isthmus.cli.train import TrainingRequest, train
 
-    changes = changes_of(settings, seed)
-    check_auto(recipe, goal, changes)
-    chosen = None if recipe == AUTO else as_recipe(recipe).replace(changes)
-    if not out.name:
-        raise DataError(f"--out {out}: " + explain("the name of a folder to make", f"{str(out)!r}", "--out model"))
-    checkpoint = out.with_name(out.name + ".checkpoint")
-    unfinished = _has_checkpoint(checkpoint)
-    if resume and not unfinished and (out / "manifest.json").exists():
-        say(f"{str(out)!r} is complete and there is no checkpoint beside it: nothing to resume")
-        return
-    if unfinished and not resume and not overwrite:
-        raise DataError(
-            f"a run to {str(out)!r} was stopped: try --resume to continue it, or --overwrite to start again"
-        )
-    refuse_existing(out, overwrite=overwrite or (resume and unfinished))
-    check_parent(out)
-    missing = chosen is not None and chosen.missing == "mask"
     asked = Asked.of(rows, column, drop)
-    source, conditions = read_training(data, asked, condition, missing=missing)
-    if conditions is not None and not quiet:
-        say_condition(conditions)
-    if chosen is None:
-        advised, line = choose_recipe(source, str(goal))
-        chosen = advised.replace(changes)
-        say(line)
-    if unfinished and not resume:
-        _remove_checkpoint(checkpoint)
-    model = Autoencoder(chosen, verbose=not quiet)
-    model.fit(
-        source,
-        condition=conditions,
-        checkpoint=None if resume else checkpoint,
-        resume_from=checkpoint if resume else None,
-    )
-    interrupted = model.history_.stop_reason == "interrupted"
-    if interrupted and not model.history_.best_epoch:
-        say("interrupted before the first epoch was over: nothing is written")
-        raise typer.Exit(1)
-    model.save(out, overwrite=overwrite or resume)
-    if not interrupted:
-        _remove_checkpoint(checkpoint)
-    if as_json:
-        print_json({"out": str(out), **model.metrics_})
-    else:
-        print_metrics(model, f"model written to {out}")
-    if interrupted:
-        again = "--resume goes on" if _has_checkpoint(checkpoint) else "--overwrite starts again"
-        say(f"interrupted: {out} holds the best weights so far; the same command with {again}")
-    if interrupted or model.history_.stop_reason.startswith("stopped"):
-        raise typer.Exit(1)
+    changes = changes_of(settings, seed)
+    train(TrainingRequest(data, out, recipe, goal, changes, asked, condition, resume, overwrite, quiet, as_json))
 
 
 @app.command()
@@ -176,8 +141,8 @@ def advise(
 
 for use in USES:
     app.command()(use)
-app.add_typer(detect)
-app.command("explain")(explain_row)
+for name, command in application_commands().items():
+    mount(app, name, command)
 
 
 @app.command()
@@ -189,14 +154,14 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what a model is and how well it was trained, or what the rows of DATA are, column by column."""
-    from isthmus.applications.folder import application_of
+    from isthmus.applications import entry_of
     from isthmus.cli import inspect
 
     if (Path(path) / "manifest.json").exists():
         if rows or column or drop:
             raise DataError(explain("no --rows, --column or --drop for a model", "some", "leaving them out"))
-        detector = application_of(path) is not None
-        (inspect.inspect_detector if detector else inspect.inspect_model)(Path(path), as_json=as_json)
+        show = inspect.inspect_model if entry_of(path) is None else inspect.inspect_application
+        show(Path(path), as_json=as_json)
     else:
         inspect.inspect_data(path, Asked.of(rows, column, drop), as_json=as_json)
 
@@ -248,20 +213,6 @@ def recipes(
         print_json(recipe_facts())
     else:
         print_recipes()
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    from isthmus.training.checkpoint import FILE
-
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"checkpoints would go to the folder {str(folder)!r}, which is a file; try another --out")
-    return (folder / FILE).exists()
-
-
-def _remove_checkpoint(folder: Path) -> None:
-    from isthmus.training import CheckpointStore
-
-    CheckpointStore(folder, "").remove()
 
 
 @contextlib.contextmanager

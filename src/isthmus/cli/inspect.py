@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import typer
 
+from isthmus.applications import load as load_application
 from isthmus.console.inputs import read_data
 from isthmus.console.options import Asked
-from isthmus.console.printing import print_json, print_metrics
+from isthmus.console.printing import print_json, print_lines, print_metrics
 from isthmus.data.kinds import encoding_fitter
 from isthmus.data.ratings.long_format import NAMES
 from isthmus.data.source import Source
@@ -52,24 +53,17 @@ def inspect_model(path: Path, *, as_json: bool) -> None:
         typer.echo(line)
 
 
-def inspect_detector(path: Path, *, as_json: bool) -> None:
-    """Print what a detector is: its rows, scores, threshold and promise, and its first autoencoder."""
-    from isthmus.applications.anomaly.commands import load_detector
-    from isthmus.applications.anomaly.results import facts, lines
-
-    detector = load_detector(path)
+def inspect_application(path: Path, *, as_json: bool) -> None:
+    """Print what an application says of itself, and where its autoencoders are."""
+    model = load_application(path)
+    described, count = model.describe(), len(model.estimators_)
     if as_json:
-        recipes = [member.recipe_.to_dict() for member in detector.estimators_]
-        print_json({**facts(detector), "recipes": recipes, "schema": detector.estimators_[0].schema_.to_dict()})
+        recipes = [one.recipe_.to_dict() for one in model.estimators_]
+        print_json({**described.facts, "recipes": recipes, "schema": model.estimators_[0].schema_.to_dict()})
         return
-    typer.echo("detector of anomalies")
-    for line in lines(detector):
-        typer.echo(f"  {line}")
-    typer.echo(f"  threshold at a anomaly score of {detector.threshold_.value:.4g} (0 is a typical row)")
-    members = len(detector.estimators_)
-    typer.echo(
-        f"  isthmus inspect {path / 'members' / '0'}" + (f", ..., {members - 1}" if members > 1 else "") + " shows more"
-    )
+    print_lines(described.title, described.sentences)
+    more = f", ..., {count - 1}" if count > 1 else ""
+    typer.echo(f"  isthmus inspect {path / 'autoencoders' / '0'}{more} shows more")
 
 
 def _print_rows(model: Autoencoder) -> None:

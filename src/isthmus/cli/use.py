@@ -246,7 +246,7 @@ def _prepare_rows(
     *,
     rows: bool = False,
 ) -> tuple[Autoencoder, Source, Any]:
-    """Load the model, and read the rows and what it is told beside them."""
+    """Load the model, and read the rows and their condition."""
     from isthmus.console.inputs import read_with_condition
     from isthmus.estimator.autoencoder import load
 

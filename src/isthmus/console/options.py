@@ -51,7 +51,7 @@ Condition = Annotated[
 ]
 OneCondition = Annotated[
     str | None,
-    typer.Option("--condition", "-c", help="For a conditional model: one label (or its numbers, parted by commas)."),
+    typer.Option("--condition", "-c", help="For a conditional model: one label (or its numbers, separated by commas)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,15 +21,21 @@ def print_metrics(model: Autoencoder, title: str) -> None:
     """Print what training measured."""
     metrics = model.metrics_
     typer.echo(title)
-    typer.echo(
-        f"  {model.schema_.describe()}: {metrics['training_rows']} to train, {metrics['validation_rows']} held out"
-    )
+    rows = f"{metrics['training_rows']} training rows, {metrics['validation_rows']} validation rows"
+    typer.echo(f"  {model.schema_.describe()}: {rows}")
     typer.echo(f"  {metrics['stop_reason']}, {metrics['seconds']:.1f} s")
     names = [n for n in metrics if n.startswith(("train/", "validation/")) and not n.endswith("/weighted")]
     width = max([28, *map(len, names)])
     for name in names:
         typer.echo(f"  {name:{width}} {metrics[name]:.5g} nats per row")
     typer.echo(f"  {'active units':{width}} {metrics['active_units']} of {model.recipe_.code.latent_dim}")
+
+
+def print_lines(title: str, lines: Iterable[str]) -> None:
+    """Print a title and what is indented below it."""
+    typer.echo(title)
+    for line in lines:
+        typer.echo(f"  {line}")
 
 
 def say_condition(conditions: Any) -> None:

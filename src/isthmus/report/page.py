@@ -132,13 +132,13 @@ def _summary(studies: Sequence[Evaluation]) -> list[dict[str, Any]]:
         ),
         ("Mean squared error", [f"{f.mse:.4g}" for f in figures], _error_hint(studies)),
         ("PSNR", [_or_dash(f.psnr, ".1f", " dB") for f in figures], "the same error in decibels; higher is better"),
-        ("Variance kept", [_or_dash(f.explained, ".1%") for f in figures], "100 % is a perfect copy"),
+        ("Explained variance", [_or_dash(f.explained, ".1%") for f in figures], "100 % is a perfect copy"),
         ("Log-likelihood of a row", [_score(f) for f in figures], _score_hint(figures)),
         ("Loss on training rows", [_metric(studied, "train/total") for studied in studies], "nats per row"),
         (
             "Loss on held-out rows",
             [_metric(studied, "validation/total") for studied in studies],
-            "nats per row; set aside by training itself to choose the best epoch",
+            "nats per row; validation rows, which choose the best epoch",
         ),
         (
             "Active latents",

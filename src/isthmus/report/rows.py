@@ -120,7 +120,9 @@ def report_rows_of(
     """
     read = as_rows(rows, missing=model.recipe_.missing == "mask")
     if read.values.dtype.kind == "f" and np.isnan(read.values).any():
-        raise DataError(explain("rows without holes, which a report cannot draw", "some", "isthmus impute first"))
+        raise DataError(
+            explain("rows without missing values, which a report cannot draw", "some", "isthmus impute first")
+        )
     schema = model.schema_
     schema.check(read.values, read.names)
     most = int(np.clip(_MOST_VALUES // schema.width, 16, _MOST_ROWS))

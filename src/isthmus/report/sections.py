@@ -32,7 +32,7 @@ _ACTIVE_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Strip:
-    """A line of images with the name that stands beside it and a note under each."""
+    """A line of images with its name and a note under each."""
 
     name: str
     picture: str

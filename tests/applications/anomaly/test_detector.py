@@ -167,7 +167,7 @@ def test_a_damaged_folder_is_refused(detector: AnomalyDetector, tmp_path: Path) 
         {"parts": [{"member": 0, "score": "reconstruction", "scale": {"least": 0.0, "centre": 0.0, "spread": 0.0}}]},
         {"parts": [{"member": 0, "score": "reconstruction", "scale": []}]},
         {"threshold": {"kind": "conformal"}},
-        {"threshold": {"kind": "conformal", "level": 0.05, "value": 99.0, "rows": 299, "trimmed": 0.0}},
+        {"threshold": {"kind": "conformal", "level": 0.05, "value": 99.0, "rows": 299, "training_contamination": 0.0}},
         {"threshold": {"kind": "best", "level": 0.05, "value": 1.0, "rows": 99}},
         {"threshold": {"kind": "pot", "level": 0.05, "value": float("nan"), "rows": 99}},
         {"threshold": {"kind": "pot", "level": 0.05, "value": 10**400, "rows": 99}},
@@ -191,7 +191,7 @@ def test_a_strangers_settings_are_checked(detector: AnomalyDetector, tmp_path: P
         isthmus.load(folder)
 
 
-def test_trimming_forgets_the_anomalies_among_the_training_rows() -> None:
+def test_training_contamination_leaves_out_the_anomalies_among_the_training_rows() -> None:
     """A tight group of anomalies is learned like any other rows, unless the most anomalous are left out."""
     group = np.random.default_rng(0).normal([1.5, -1.5, 1.5, -1.5, 1.5, -1.5], 0.6, size=(60, 6))
     X = np.concatenate([rows_on_a_curve(940, 0), group[:45]])
@@ -352,12 +352,12 @@ def test_what_overflows_is_an_alarm(latent: int) -> None:
     assert np.isfinite(fitted.score_samples(X)[[0, 2]]).all()
 
 
-def test_trimming_keeps_as_many_rows_as_the_promise_takes_and_says_what_it_costs() -> None:
+def test_training_contamination_keeps_as_many_rows_as_the_guarantee_takes_and_says_what_it_costs() -> None:
     fitted = AnomalyDetector(RECIPE, training_contamination=0.05, alpha=0.01, random_state=0).fit(
         rows_on_a_curve(400, 0)
     )
     assert np.isfinite(fitted.threshold_.value) and len(fitted.calibration_) == 99
-    assert "if 5 % of them were anomalies" in fitted.threshold_.describe()
+    assert "if 5 % of the rows were anomalies" in fitted.threshold_.describe()
 
 
 def test_few_rows_are_no_drift(detector: AnomalyDetector) -> None:

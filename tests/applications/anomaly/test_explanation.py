@@ -115,9 +115,7 @@ def test_sentences(detector: AnomalyDetector) -> None:
     normal, strange = detector.explain(rows).sentences()
     assert "Row 0 is no alarm: " in normal and "% of normal rows are at least as anomalous." in normal
     held = detector.threshold_.rows
-    assert strange.startswith(
-        f"Row 1 is more anomalous than all {held} normal rows that were held out: steps is 40 where "
-    )
+    assert strange.startswith(f"Row 1 is more anomalous than all {held} calibration rows: steps is 40 where ")
     assert " was expected (" in strange and "% of it)" in strange
 
 

@@ -123,7 +123,7 @@ def test_a_tail_does_not_depend_on_the_unit() -> None:
 @pytest.mark.parametrize("kind", ["conformal", "quantile", "contamination", "pot"])
 def test_a_threshold_says_what_it_is(kind: str) -> None:
     text = find_threshold(np.arange(1000.0), kind, 0.01).describe()
-    assert "1 %" in text and "1,000 rows" in text
+    assert "1 %" in text and "1,000 calibration rows" in text
     assert "nothing is an alarm" in Threshold("conformal", 0.01, math.inf, 5).describe()
 
 

@@ -1,4 +1,4 @@
-"""Which parts of a row make it strange: each part's share of its squared error, by mending one column after another."""
+"""Which parts of a row make it anomalous: shares of its squared error, by correcting one column after another."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class ReferenceErrors:
         return cls(x.mean(0, dtype=np.float64).astype(np.float32), x.min(0), x.max(0), errors.mean(0))
 
     def state(self) -> dict[str, Array]:
-        """Return what was fitted, as arrays."""
+        """Return the fitted arrays."""
         return {f"reasons.{name}": getattr(self, name) for name in ("centre", "low", "high", "errors")}
 
     @classmethod
     def restore(cls, state: Mapping[str, Array], owner: Array) -> Self:
-        """Return what `state` told of; `owner` is `owners` of the schema."""
+        """Restore what `state` returned; `owner` is `owners` of the schema."""
         values = len(owner)
         wanted = {"centre": values, "low": values, "high": values, "errors": int(owner.max()) + 1}
         for name, length in wanted.items():
@@ -104,7 +104,7 @@ def expected_by(members: Sequence[Inference], batch: Batch) -> Floats:
 def attribute(members: Sequence[Inference], batch: Batch, usual: ReferenceErrors) -> Shares:
     """Return how much each part has of a row's anomaly score.
 
-    Rows of columns are mended. Of the eight columns with the largest squared errors beyond their usual ones, each in
+    Rows of columns are corrected. Of the eight columns with the largest squared errors beyond their usual ones, each in
     turn is left out (its training mean stands in its place) and the row is rebuilt; the column without which the sum of
     the other columns' errors falls lowest is replaced by what it was rebuilt as; and so on, up to five times or until
     the row's error is no more than usual. A column's share is that fall of the error by its mending, and what is left
@@ -132,7 +132,7 @@ def attribute(members: Sequence[Inference], batch: Batch, usual: ReferenceErrors
 
 
 class _Attribution:
-    """Some rows, as they are mended."""
+    """Some rows, as they are corrected."""
 
     def __init__(self, members: Sequence[Inference], batch: Batch, usual: ReferenceErrors, owner: Array) -> None:
         self.members, self.batch, self.usual, self.owner = members, batch, usual, owner
@@ -141,7 +141,7 @@ class _Attribution:
         self.parts = len(usual.errors)
 
     def run(self) -> Shares:
-        """Mend, and return what was found."""
+        """Correct the rows, and return the attribution."""
         count = len(self.rows)
         falls, open_ = np.zeros((count, self.parts)), np.ones((count, self.parts), bool)
         expected = self._expected(np.arange(count), self.rows)

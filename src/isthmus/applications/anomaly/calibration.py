@@ -31,9 +31,9 @@ FITTED, _RECENT = 50_000, 20_000
 def calibration_rows(
     source: Source, fraction: float | str, alpha: float | None, seed: int, training_contamination: float = 0.0
 ) -> Numbers:
-    """Return the numbers of the rows that are set aside, in order.
+    """Return the numbers of the calibration rows, in order.
 
-    Windows of a series overlap: of several series whole ones are set aside, of one its end.
+    Windows of a series overlap: of several series whole ones calibrate, of one its end.
 
     Args:
         source: all rows.
@@ -73,7 +73,7 @@ def _count(rows: int, alpha: float | None, training_contamination: float) -> int
 
 
 def halves(rows: int, calibration: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
-    """Yield the rows that are not set aside in two halves, then the other way round; each in order."""
+    """Yield the training rows in two halves, then the other way round; each in order."""
     left = np.setdiff1d(np.arange(rows), calibration)
     order = np.random.default_rng(derive(seed, "halves")).permutation(left)
     first, second = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])

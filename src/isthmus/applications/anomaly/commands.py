@@ -1,37 +1,59 @@
-"""`isthmus detect` and `isthmus explain`: fit a detector, write alarms and their reasons, explain one row."""
+"""`isthmus detect` and `isthmus explain`: fit a detector, write alarms, explain one row or interval."""
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from isthmus.applications.anomaly.requests import FindRequest, FitRequest
 from isthmus.console.options import Asked, Column, Condition, Data, Drop, Json, Overwrite, Rows
-from isthmus.console.printing import print_json, say
+from isthmus.console.printing import print_json, print_lines, say
 from isthmus.errors import ArtifactError, DataError, unknown_name
 from isthmus.errors import explain as expected_got
-
-if TYPE_CHECKING:
-    from isthmus.applications.anomaly.detector import AnomalyDetector
-    from isthmus.applications.anomaly.results import DetectionResult
-    from isthmus.data.source import Source
 
 # What stands for no command's name: `isthmus detect MODEL DATA`.
 DEFAULT = "MODEL"
 _TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".jsonl")
-# Alarms whose sentences are printed, and parts of a row that `explain` prints.
-_PRINTED, _PARTS = 10, 12
+# Alarms whose sentences are printed, and alarms of a page that are explained.
+_PRINTED, _ON_PAGE = 10, 1000
+# The modules that do what the commands say, by the application that a folder holds. Each has `fit`, `find` and
+# `explain`.
+ACTIONS = {
+    "anomaly_detector": "isthmus.applications.anomaly.row_actions",
+    "series_detector": "isthmus.applications.anomaly.series.actions",
+}
 
 Detector = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `isthmus detect fit` wrote.")]
 Fdr = Annotated[
     float | None,
-    typer.Option("--fdr", help="In place of the threshold: the share of these alarms that may be false, on average."),
+    typer.Option(
+        "--fdr",
+        help="In place of the threshold: the false-discovery rate, the share of these alarms that may be false.",
+    ),
+]
+
+
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", "-r", help="A name, a JSON file, or auto, the default; repeatable, for an ensemble."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as training.epochs=50; repeatable."),
+]
+Contamination = Annotated[
+    float,
+    typer.Option("--training-contamination", help="Share of DATA that may be anomalies themselves and is left out."),
+]
+TrainingCondition = Annotated[
+    str | None, typer.Option("--condition", "-c", help="The condition of each row: a file, or a column of DATA.")
 ]
 
 
@@ -74,7 +96,7 @@ def find(
     only_alarms: Annotated[bool, typer.Option("--only-alarms", help="Write a line for each alarm only.")] = False,
     fdr: Fdr = None,
     most: Annotated[
-        int, typer.Option("--most", min=0, help="Alarms that get reasons, the most anomalous first.")
+        int, typer.Option("--most", min=0, help="Alarms that are explained, the most anomalous first.")
     ] = 10_000,
     report: Annotated[
         Path | None, typer.Option("--report", help="Also write the page that `isthmus detect report` writes.")
@@ -84,10 +106,11 @@ def find(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Find the anomalies among the rows of DATA, and say what is strange about each.
+    """Find the anomalies among the rows of DATA, and explain each.
 
     Written are each row's number (from 0), anomaly score, p-value, whether it is an alarm, and for an alarm the three
-    columns with the largest shares in its anomaly score, and a sentence.
+    columns with the largest shares in its anomaly score, and a sentence. Of series: the series, the time, the step, its
+    anomaly score and p-value, whether it is an alarm, and the number of the interval of alarms that it lies in.
     """
     from isthmus.console.outputs import check_free
 
@@ -98,7 +121,7 @@ def find(
         _check_table(out, overwrite=overwrite)
     if report is not None:
         check_free(report, overwrite=overwrite)
-    found = _found(model, data, drop, condition, fdr, most)
+    found = _found(model, FindRequest(data, drop, condition, fdr, most))
     lines = 0 if out is None else found.write(out, only_alarms=only_alarms)
     if report is not None:
         _write_page(found, model, report)
@@ -106,12 +129,12 @@ def find(
         print_json({**found.to_json(), "out": None if out is None else str(out)})
         return
     typer.echo(found.summary())
-    for reason in found.reasons(_PRINTED):
-        typer.echo(f"  {reason.sentence}")
+    for sentence in found.sentences(_PRINTED):
+        typer.echo(f"  {sentence}")
     if found.count > _PRINTED:
         typer.echo(f"  ... and {found.count - _PRINTED:,} more")
     if out is not None and found.count > most:
-        say(f"note: the {most:,} most anomalous of {found.count:,} alarms have reasons; --most asks for more")
+        say(f"note: the {most:,} most anomalous of {found.count:,} alarms are explained; --most asks for more")
     if out is not None:
         say(f"{lines:,} rows written to {out}")
 
@@ -121,32 +144,18 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
     alpha: Annotated[float, typer.Option("--alpha", help="The rate of false alarms among normal rows.")] = 0.01,
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option("--recipe", "-r", help="A name, a JSON file, or auto, the default; repeatable, for an ensemble."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="PATH=VALUE", help="A setting, such as training.epochs=50; repeatable."),
-    ] = None,
-    scores: Annotated[str, typer.Option("--scores", help="Kinds of score that are averaged, parted by commas.")] = "",
+    recipe: Recipes = None,
+    settings: Settings = None,
+    scores: Annotated[str, typer.Option("--scores", help="Score types to average, separated by commas.")] = "",
     n_estimators: Annotated[int, typer.Option("--n-estimators", min=1, help="Autoencoders for each recipe.")] = 1,
     threshold: Annotated[
         str, typer.Option("--threshold", help="conformal, pot, quantile, or contamination.")
     ] = "conformal",
-    training_contamination: Annotated[
-        float,
-        typer.Option(
-            "--training-contamination", help="Share of DATA that may be anomalies themselves and is left out."
-        ),
-    ] = 0.0,
+    training_contamination: Contamination = 0.0,
     rows: Rows = None,
     column: Column = None,
     drop: Drop = None,
-    condition: Annotated[
-        str | None,
-        typer.Option("--condition", "-c", help="What is told beside the row: a file, or a column of DATA."),
-    ] = None,
+    condition: TrainingCondition = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything.")] = 0,
     overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
@@ -154,45 +163,38 @@ def fit(
 ) -> None:
     """Learn the rows of DATA, which should be normal ones, and write a detector's folder.
 
-    A part of them is set aside and decides above which anomaly score a row is an alarm: of new normal rows at most
-    --alpha become alarms, as long as they are drawn like those of DATA.
+    A part of them are calibration rows, which decide above which anomaly score a row is an alarm: of new normal rows at
+    most --alpha become alarms, as long as they are drawn like those of DATA. With `--rows series:64` and the like DATA
+    holds series, and each step gets an anomaly score.
     """
-    from isthmus.applications.anomaly.detector import AnomalyDetector
     from isthmus.applications.folder import refuse_existing
-    from isthmus.console.inputs import read_training
     from isthmus.console.outputs import check_parent
 
     if not out.name:
         raise DataError(f"--out {out}: " + expected_got("the name of a folder to make", repr(str(out)), "--out model"))
     refuse_existing(out, overwrite=overwrite)
     check_parent(out)
-    options: dict[str, Any] = {} if not scores else {"scores": [name.strip() for name in scores.split(",")]}
-    detector = AnomalyDetector(
+    request = FitRequest(
+        data=data,
+        asked=Asked.of(rows, column, drop),
+        recipes=tuple(recipe or ["auto"]),
+        settings=tuple(settings or ()),
+        scores=tuple(name.strip() for name in scores.split(",")) if scores else (),
         n_estimators=n_estimators,
         threshold=threshold,
         alpha=alpha,
         training_contamination=training_contamination,
-        random_state=seed,
+        condition=condition,
+        seed=seed,
         verbose=not quiet,
-        **options,
     )
-    recipes = _recipes(recipe or ["auto"], settings)
-    source, told = read_training(data, Asked.of(rows, column, drop), condition, missing=True)
-    with warnings.catch_warnings():
-        # A part that stopped half-way says so by a warning; what follows would go on with it.
-        warnings.filterwarnings("error", message="interrupted", category=RuntimeWarning)
-        try:
-            detector.set_params(recipe=recipes(source, detector)).fit(source, condition=told)
-        except RuntimeWarning:
-            say("interrupted: nothing is written")
-            raise typer.Exit(1) from None
+    detector = _fitted(request)
     detector.save(out, overwrite=overwrite)
+    described = detector.describe()
     if as_json:
-        from isthmus.applications.anomaly.results import facts
-
-        print_json({"out": str(out), **facts(detector)})
+        print_json({"out": str(out), **described.facts})
     else:
-        _print_detector(detector, f"detector written to {out}")
+        print_lines(f"{described.title} written to {out}", described.sentences)
 
 
 @detect.command("report")
@@ -202,7 +204,7 @@ def write_report(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("alarms.html"),
     labels: Annotated[
         str | None,
-        typer.Option("--labels", help="What is known: a file of a label for each row, or a column of DATA."),
+        typer.Option("--labels", help="Known labels: a file of a label for each row, or a column of DATA."),
     ] = None,
     normal: Annotated[
         str | None, typer.Option("--normal", help="The label of normal rows; 0, normal, false or no if left out.")
@@ -212,14 +214,15 @@ def write_report(
     condition: Condition = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one page of the alarms among the rows of DATA: their reasons, the anomaly score of all rows, the threshold.
+    """Write one page of the alarms among the rows of DATA: explanations, the anomaly score of all rows, the threshold.
 
-    With labels also how good the alarms are: ROC and precision-recall curves, and the rate of false alarms.
+    Of series the page shows each one over time, with the intervals of alarms marked. With labels it also shows how good
+    the alarms are: of rows ROC and precision-recall curves, and the rate of false alarms.
     """
     from isthmus.console.outputs import check_free
 
     check_free(out, overwrite=overwrite)
-    found = _found(model, data, drop, condition, fdr, _PRINTED * 100, labels)
+    found = _found(model, FindRequest(data, drop, condition, fdr, _ON_PAGE, labels))
     _write_page(found, model, out, normal)
     say(f"report written to {out}")
 
@@ -227,7 +230,11 @@ def write_report(
 def explain(
     model: Detector,
     data: Data,
-    row: Annotated[int, typer.Option("--row", min=0, help="The row's number, from 0.")],
+    row: Annotated[int | None, typer.Option("--row", min=0, help="The row's number, from 0; of series a step.")] = None,
+    interval: Annotated[
+        int | None,
+        typer.Option("--interval", min=0, help="Of series, in place of --row: the interval's number, from 0."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help=f"Where to write all of it: {', '.join(_TABLES)}; a picture .png or .svg."),
@@ -237,93 +244,79 @@ def explain(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Say why a row of DATA is strange to a detector: what was seen, what was expected, and the share of each part."""
+    """Explain the anomaly score of a row of DATA: what was seen, what was expected, and the share of each part.
+
+    Of series a step is explained, or an interval of alarms, by its channels.
+    """
     from isthmus.applications.anomaly import explanation_output
 
+    if (row is None) == (interval is None):
+        got = "neither" if row is None else "both"
+        raise DataError(expected_got("either --row or --interval", got, "--row 0"))
     if out is not None:
         explanation_output.check_out(out, overwrite=overwrite)
-    found = _found(model, data, drop, condition, None, 1)
-    if row >= len(found.source):
-        raise DataError(
-            f"--row {row}: " + expected_got(f"a row from 0 to {len(found.source) - 1}", str(row), "--row 0")
-        )
-    explanation = found.detector.explain(found.source, rows=[row], condition=found.condition)
+    detector, actions = _loaded(model)
+    answer = actions.explain(detector, FindRequest(data, drop, condition), row, interval)
     if out is not None:
-        explanation_output.write(explanation, out)
+        answer.write(out)
     if as_json:
-        from isthmus.applications.anomaly.results import plain
-
-        print_json(plain(explanation[0], _PARTS))
+        print_json(answer.to_json())
     else:
-        explanation_output.show(explanation, _PARTS)
+        answer.show()
     if out is not None:
-        say(f"row {row} written to {out}")
+        say(f"row {row} written to {out}" if interval is None else f"interval {interval} written to {out}")
+
+
+# What the command line mounts, by the word that is typed.
+COMMANDS = {"detect": detect, "explain": explain}
 
 
 # ---- shared --------------------------------------------------------------------------------------------------------
 
 
-def _recipes(names: list[str], settings: list[str] | None) -> Callable[[Source, AnomalyDetector], Any]:
-    """Return what gives the recipes for a source; misspelt names and settings are refused at once."""
-    from isthmus.applications.anomaly.calibration import calibration_rows
-    from isthmus.applications.anomaly.defaults import default_recipe
-    from isthmus.console.options import AUTO, changes_of
-    from isthmus.estimator.autoencoder import as_recipe
-    from isthmus.estimator.methods import seed_of
+def _fitted(request: FitRequest) -> Any:
+    """Return a fitted detector: of steps for series of any length, of rows for all else."""
+    from isthmus.data.spec import RowsSpec
 
-    changes = changes_of(settings)
-    known = {name: as_recipe(name).replace(changes) for name in names if name != AUTO}
-
-    def of(source: Source, detector: AnomalyDetector) -> Any:
-        if changes and AUTO in names:
-            # What is advised must not depend on the rows that the detector will set aside.
-            seed = seed_of(detector.random_state)
-            level = detector.alpha if detector.threshold == "conformal" else None
-            calibration = calibration_rows(
-                source, detector.calibration_fraction, level, seed, detector.training_contamination
-            )
-            known[AUTO] = default_recipe(source, calibration).replace(changes)
-        return [known.get(name, name) for name in names]
-
-    return of
+    spec = None if request.asked.rows is None else RowsSpec.parse(request.asked.rows)
+    series = spec is not None and spec.kind == "series" and len(spec.sizes) == 1
+    actions = importlib.import_module(ACTIONS["series_detector" if series else "anomaly_detector"])
+    with warnings.catch_warnings():
+        # A part that stopped half-way says so by a warning; what follows would go on with it.
+        warnings.filterwarnings("error", message="interrupted", category=RuntimeWarning)
+        try:
+            return actions.fit(request)
+        except RuntimeWarning:
+            say("interrupted: nothing is written")
+            raise typer.Exit(1) from None
 
 
-def load_detector(path: Path) -> AnomalyDetector:
-    """Return the detector of a folder; raise `ArtifactError` for a folder of anything else."""
+def _loaded(path: Path) -> tuple[Any, Any]:
+    """Return the detector of a folder, and what the commands do with it.
+
+    Raises:
+        ArtifactError: for a folder of anything else.
+    """
     from isthmus.applications import load
-    from isthmus.applications.anomaly.detector import AnomalyDetector
-    from isthmus.estimator.autoencoder import Autoencoder
+    from isthmus.applications.folder import application_of
+    from isthmus.estimator.model_folder import read_manifest
 
-    detector = load(path)
-    if not isinstance(detector, AnomalyDetector):
-        got = f"one of a model of the kind {type(detector).__name__}"
-        advice = "isthmus detect fit" if isinstance(detector, Autoencoder) else "isthmus.load, which knows it"
-        raise ArtifactError(f"{str(path)!r}: " + expected_got("the folder of an AnomalyDetector", got, advice))
-    return detector
+    read_manifest(path)
+    application = application_of(path)
+    if application not in ACTIONS:
+        got = "an autoencoder's" if application is None else f"one of the application {application!r}"
+        raise ArtifactError(f"{str(path)!r}: " + expected_got("a detector's folder", got, "isthmus detect fit"))
+    return load(path), importlib.import_module(ACTIONS[application])
 
 
-def _found(
-    model: Path,
-    data: str,
-    drop: list[str] | None,
-    condition: str | None,
-    fdr: float | None,
-    most: int,
-    labels: str | None = None,
-) -> DetectionResult:
-    from isthmus.applications.anomaly.results import DetectionResult
+def _found(model: Path, request: FindRequest) -> Any:
+    """Return what a detector finds: a `DetectionResult`, or one of series."""
     from isthmus.applications.anomaly.thresholds import check_level
-    from isthmus.console.inputs import read_labelled, read_with_condition
 
-    if fdr is not None:
-        check_level("--fdr", fdr)
-    detector = load_detector(model)
-    first = detector.estimators_[0]
-    if labels is not None:
-        source, classes = read_labelled(first, data, drop, labels)
-        return DetectionResult(detector, source, None, fdr, most, classes)
-    source, told = read_with_condition(first, data, drop, condition)
-    return DetectionResult(detector, source, told, fdr, most, getattr(source, "labels", None))
+    if request.fdr is not None:
+        check_level("--fdr", request.fdr)
+    detector, actions = _loaded(model)
+    return actions.find(detector, request)
 
 
 def _check_table(path: Path, *, overwrite: bool) -> None:
@@ -334,16 +327,11 @@ def _check_table(path: Path, *, overwrite: bool) -> None:
     check_free(path, overwrite=overwrite)
 
 
-def _write_page(found: DetectionResult, model: Path, page: Path, normal: str | None = None) -> None:
-    from isthmus.applications.anomaly.page import write_detection_page
+def _write_page(found: Any, model: Path, page: Path, normal: str | None = None) -> None:
+    from isthmus.applications import entry_of
+    from isthmus.applications.contract import resolve
 
+    entry = entry_of(model)
     command = shlex.join(["isthmus", *sys.argv[1:]])
-    write_detection_page(found, page, name=model.name, normal=normal, command=command)
-
-
-def _print_detector(detector: AnomalyDetector, title: str) -> None:
-    from isthmus.applications.anomaly.results import lines
-
-    typer.echo(title)
-    for line in lines(detector):
-        typer.echo(f"  {line}")
+    if entry is not None:
+        resolve(entry.page)(found, page, name=model.name, normal=normal, command=command)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from isthmus.advice import advise
@@ -9,6 +12,7 @@ from isthmus.data.encoded import NONE
 from isthmus.data.source import Numbers, Source
 from isthmus.estimator.autoencoder import as_recipe
 from isthmus.recipe import Recipe
+from isthmus.seeds import derive
 
 # What is not measured by `advise`, by kind of row.
 _STARTS = {"series": "denoising", "tokens": "autoencoder", "ratings": "denoising"}
@@ -19,11 +23,11 @@ _MEASURED = 100_000
 def default_recipe(source: Source, excluded: Numbers = NONE) -> Recipe:
     """Return the recipe for rows of a source: what `advise` measures, or a start for rows that it does not measure.
 
-    Nothing is held out for validation, as the last epoch is kept and calibration rows are set aside anyway.
+    There are no validation rows, as the last epoch is kept and calibration rows are excluded anyway.
 
     Args:
         source: all rows.
-        aside: numbers of rows that are not looked at.
+        excluded: numbers of rows that are not looked at.
     """
     if source.kind in _STARTS:
         recipe = as_recipe(_STARTS[source.kind])
@@ -32,3 +36,22 @@ def default_recipe(source: Source, excluded: Numbers = NONE) -> Recipe:
         places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MEASURED)).astype(np.int64))
         recipe = advise(source.take(rows[places]), "detect").recipe
     return recipe.replace({"training.validation_fraction": 0.0, "training.patience": None})
+
+
+def member_recipes(asked: Any, n_estimators: int, source: Source, calibration: Numbers, seed: int) -> list[Recipe]:
+    """Return a recipe for each autoencoder of an ensemble, which differ by their seeds.
+
+    Args:
+        asked: a recipe, a name or a path, "auto", or a sequence of these.
+        n_estimators: autoencoders for each.
+        source: all rows.
+        calibration: numbers of the rows that "auto" does not look at.
+        seed: of all.
+    """
+    several = isinstance(asked, Sequence) and not isinstance(asked, str)
+    found: list[Recipe] = []
+    for one in asked if several else [asked]:
+        recipe = default_recipe(source, calibration) if isinstance(one, str) and one == "auto" else as_recipe(one)
+        for _ in range(n_estimators):
+            found.append(recipe.replace({"training.seed": derive(seed, "member", len(found))}))
+    return found

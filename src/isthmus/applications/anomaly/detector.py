@@ -1,4 +1,4 @@
-"""`AnomalyDetector`: rows unlike the training rows, with a promise on false alarms and a reason for each alarm."""
+"""`AnomalyDetector`: rows unlike the training rows, a guaranteed false-alarm rate, and explanations of alarms."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.applications import folder
-from isthmus.applications.anomaly.attribution import ReferenceErrors, owners
-from isthmus.applications.anomaly.calibration import (
-    FITTED,
-    calibration_rows,
-    halves,
-    in_parts,
-    last_rows,
-    training_rows,
-)
-from isthmus.applications.anomaly.defaults import default_recipe
+from isthmus.applications.anomaly.attribution import ReferenceErrors
+from isthmus.applications.anomaly.calibration import calibration_rows, last_rows, training_rows
+from isthmus.applications.anomaly.contamination import most_anomalous, two_halves
+from isthmus.applications.anomaly.defaults import member_recipes
+from isthmus.applications.anomaly.description import describe_detector
+from isthmus.applications.anomaly.detector_folder import KIND, restored, stored_of
 from isthmus.applications.anomaly.drift import Drift, Reference, compare
 from isthmus.applications.anomaly.ensemble import Ensemble
 from isthmus.applications.anomaly.explanation import Explanation, explain_rows
@@ -32,19 +28,18 @@ from isthmus.applications.anomaly.thresholds import (
     Bits,
     Threshold,
     check_level,
-    check_threshold,
     false_discoveries,
     find_threshold,
     p_values,
-    stored_calibration,
     warn_of_few,
 )
+from isthmus.applications.contract import Description
 from isthmus.data.arrays import check_values
-from isthmus.data.encoded import NONE, EncodedRows
+from isthmus.data.encoded import EncodedRows
 from isthmus.data.in_memory import ArrayRows
 from isthmus.data.open import open_source, warn_of
 from isthmus.data.series.windows import SeriesWindows
-from isthmus.data.source import Numbers, Source
+from isthmus.data.source import Source
 from isthmus.errors import (
     DataError,
     check_choice,
@@ -52,7 +47,7 @@ from isthmus.errors import (
     check_number,
     explain,
 )
-from isthmus.estimator.autoencoder import Autoencoder, as_recipe
+from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.estimator.joint import fit_ensemble
 from isthmus.estimator.methods import seed_of
 from isthmus.estimator.results import collect
@@ -60,18 +55,14 @@ from isthmus.recipe import Recipe
 from isthmus.schema import Batch
 from isthmus.seeds import derive
 
-# The name in a folder's manifest, and the parameters in its settings.
-KIND = "anomaly_detector"
-_SETTINGS = ("scores", "threshold", "alpha", "training_contamination", "calibration_fraction")
-
 File = str | Path | None
 
 
 class AnomalyDetector(OutlierMixin, BaseEstimator):
     """Find rows that are unlike the training rows, which should be normal ones.
 
-    Part of the rows is set aside for calibration before anything is fitted. Autoencoders learn the others; several
-    kinds of score of theirs, each on the scale of the training rows, are averaged to one anomaly score; and the
+    Part of the rows are calibration rows, chosen before anything is fitted. Autoencoders learn the others; several
+    score types of theirs, each on the scale of the training rows, are averaged to one anomaly score; and the
     calibration rows decide above which anomaly score a row is an alarm, so that of new normal rows at most `alpha`
     become alarms, whatever the model and the data, as long as new normal rows are drawn like the old ones.
 
@@ -80,18 +71,18 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     Args:
         recipe: an autoencoder for any kind of row: a `Recipe`, a preset's name, the path of a JSON file; "auto" for
             what `isthmus.advise(X, "detect")` proposes, or a sequence of recipes for an ensemble of different ones.
-        scores: kinds of score, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
+        scores: score types, which are averaged: "reconstruction" (squared error), "noisy" (the same, seen through
             noise), "likelihood", "bound" (nats; importance-weighted), "neighbours" and "mahalanobis" (distances of
             codes); "auto" for those that measured best (`isthmus.applications.anomaly.scores.default_score_types`).
         n_estimators: autoencoders for each recipe, which differ by their seed and are trained together.
-        threshold: "conformal" (with the promise above), "pot" (a tail fitted to the calibration rows, for levels
+        threshold: "conformal" (with the guarantee above), "pot" (a tail fitted to the calibration rows, for levels
             beyond their reach), "quantile", or "contamination" (alpha is the share of anomalies that is expected).
         alpha: the rate of false alarms.
         training_contamination: share of the rows that are taken for anomalies themselves: the most anomalous are left
             out, as two autoencoders see them that have each learned the other half of the rows, and so are the most
-            anomalous calibration rows. The promise is then as good as this share: if there are fewer anomalies, or they
+            anomalous calibration rows. The guarantee is as good as this share: if there are fewer anomalies, or they
             are not the most anomalous, up to so many more normal rows become alarms.
-        calibration_fraction: share of the rows that is set aside; "auto" is a fifth, of rows beyond 10,000 a half.
+        calibration_fraction: share of the rows that calibrate; "auto" is a fifth, of rows beyond 10,000 a half.
         random_state: seed of everything.
         verbose: whether training shows its progress.
 
@@ -156,20 +147,20 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             RecipeError: for settings out of range, and a recipe that does not fit the data.
             DataError: for data that cannot be used.
         """
-        self._checked()
+        self.check_settings()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = _opened(X)
         kinds = score_types(self.scores, source.kind)
         calibration = calibration_rows(
             source, self.calibration_fraction, self._level, seed, self.training_contamination
         )
-        recipes = self._recipes(source, calibration, seed)
+        recipes = member_recipes(self.recipe, self.n_estimators, source, calibration, seed)
         if source is not X and isinstance(source, ArrayRows) and recipes[0].missing != "mask":
             check_values(source.values, source.names)  # NaN could not be refused before the recipe was known
-        trimmed = (
-            self._trimmed(recipes, source, calibration, kinds, condition, seed) if self.training_contamination else NONE
-        )
-        out = np.union1d(calibration, trimmed)
+        out = calibration
+        if self.training_contamination:
+            judged = two_halves(recipes[0], kinds, source, len(source), calibration, condition, seed)
+            out = np.union1d(calibration, most_anomalous(*judged, self.training_contamination))
         members = fit_ensemble(recipes, source, condition=condition, excluded=out, verbose=self.verbose)
         encoded = members[0].encoded_rows(source, condition)
         self._become(members, kinds, training_rows(encoded, out), seed)
@@ -178,10 +169,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     @property
     def _level(self) -> float | None:
-        """The level that decides how many rows are set aside; a tail and a quantile take a fifth."""
+        """The level that decides how many rows calibrate; a tail and a quantile take a fifth."""
         return self.alpha if self.threshold == "conformal" else None
 
-    def _checked(self) -> None:
+    def check_settings(self) -> None:
+        """Raise `RecipeError` for settings out of range."""
         check_integer("n_estimators", self.n_estimators, 1)
         check_choice("threshold", self.threshold, list(KINDS))
         check_level("alpha", self.alpha)
@@ -190,40 +182,6 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             check_level("calibration_fraction", self.calibration_fraction)
         score_types(self.scores)
 
-    def _recipes(self, source: Source, calibration: Numbers, seed: int) -> list[Recipe]:
-        """Return a recipe for each member."""
-        several = isinstance(self.recipe, Sequence) and not isinstance(self.recipe, str)
-        asked: Sequence[Any] = self.recipe if several else [self.recipe]  # type: ignore[assignment]
-        found: list[Recipe] = []
-        for one in asked:
-            recipe = default_recipe(source, calibration) if isinstance(one, str) and one == "auto" else as_recipe(one)
-            for _ in range(self.n_estimators):
-                found.append(recipe.replace({"training.seed": derive(seed, "member", len(found))}))
-        return found
-
-    def _trimmed(
-        self,
-        recipes: Sequence[Recipe],
-        source: Source,
-        calibration: Numbers,
-        kinds: Sequence[str],
-        condition: Any,
-        seed: int,
-    ) -> Numbers:
-        """Return the numbers of the training rows that are strangest to who has not seen them."""
-        rows, anomaly_scores = [], []
-        for learned, judged in halves(len(source), calibration, seed):
-            member = fit_ensemble(recipes[:1], source, condition=condition, excluded=np.union1d(calibration, judged))[0]
-            encoded = member.encoded_rows(source, condition)
-            ensemble = Ensemble.fit([member.inference()], kinds, encoded.whole(learned[-FITTED:]), seed)
-            rows.append(judged)
-            anomaly_scores.append(
-                np.concatenate([ensemble.anomaly_scores(batch) for batch in in_parts(encoded, judged)])
-            )
-        numbers, found = np.concatenate(rows), np.concatenate(anomaly_scores)
-        most = int(self.training_contamination * len(numbers))
-        return np.sort(numbers[np.argsort(-found, kind="stable")[:most]])
-
     def _become(self, members: list[Autoencoder], kinds: Sequence[str], training: Batch, seed: int) -> None:
         self.estimators_ = members
         self.ensemble_ = Ensemble.fit([member.inference() for member in members], kinds, training, seed)
@@ -231,9 +189,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.reference_ = Reference.of(training) if named else None
         self.reference_errors_ = ReferenceErrors.fit(self.ensemble_.members, training)
         self.__dict__.pop("_recent", None)
-        self._describe()
+        self.set_attributes()
 
-    def _describe(self) -> None:
+    def set_attributes(self) -> None:
         """Set what scikit-learn asks a fitted detector for."""
         first = self.estimators_[0]
         self.n_features_in_ = first.n_features_in_
@@ -246,15 +204,15 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         calibration = np.sort(self.ensemble_.anomaly_scores(rows))
         self.calibration_ = calibration[: len(calibration) - int(self.training_contamination * len(calibration))]
         found = find_threshold(self.calibration_, self.threshold, self.alpha)
-        self.threshold_ = dataclasses.replace(found, trimmed=float(self.training_contamination))
+        self.threshold_ = dataclasses.replace(found, training_contamination=float(self.training_contamination))
         warn_of_few(self.threshold_, "a larger alpha, a larger calibration_fraction, or more rows")
 
     def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
         """Learn one more batch of rows, and find the threshold anew.
 
-        The first call decides what a row is, as `fit` would. Of each call a share of the rows is set aside; scores and
+        The first call decides what a row is, as `fit` would. Of each call a share of the rows calibrates; scores and
         threshold are fitted again on the rows of the last calls (at most 20,000 of each kind), as the autoencoders now
-        see them, less the `training_contamination` most anomalous of the calibration rows; nothing else is trimmed.
+        see them, less the `training_contamination` most anomalous of the calibration rows; no other rows are left out.
         These rows are kept in memory and not saved: a loaded detector starts with those of its next call.
 
         Args:
@@ -265,7 +223,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             DataError: for rows unlike those of the first call, and for series, whose windows overlap between calls.
         """
-        self._checked()
+        self.check_settings()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
         source = open_source(
             X, like=self.estimators_[0].schema_ if hasattr(self, "estimators_") else None, missing=True
@@ -280,7 +238,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         kept = np.delete(np.arange(len(source)), held)
         told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
         members = getattr(self, "estimators_", None) or [
-            Autoencoder(recipe) for recipe in self._recipes(source, held, seed)
+            Autoencoder(recipe) for recipe in member_recipes(self.recipe, self.n_estimators, source, held, seed)
         ]
         for member in members:
             member.partial_fit(source.take(kept), condition=told(kept))
@@ -312,8 +270,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Return how normal each row is, `(rows,)`, float64: minus the anomaly score, about 0 for a typical row.
 
         The anomaly score is the average over members and kinds of score of ``log(s / median)``, where s is the row's
-        score and the median that of the training rows: 1 is e times as strange as a typical row. A score in nats counts
-        as ``(s - median) / spread`` (`isthmus.applications.anomaly.ensemble.Scale`).
+        score and the median that of the training rows: 1 is e times as anomalous as a typical row. A score in nats
+        counts as ``(s - median) / spread`` (`isthmus.applications.anomaly.ensemble.Scale`).
 
         Args:
             X: rows, as in `fit`.
@@ -356,7 +314,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return false_discoveries(p_values(self.calibration_, anomaly_scores), fdr)
 
     def drift(self, X: Any, *, condition: Any = None) -> Drift:
-        """Return whether rows are still like those that were learned, on which the promise depends.
+        """Return whether rows are still like those that were learned, on which the guarantee depends.
 
         Args:
             X: rows, as in `fit`; some hundreds at least.
@@ -369,7 +327,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return compare(self.calibration_, anomaly_scores, stability)
 
     def explain(self, X: Any, *, rows: Sequence[int] | None = None, condition: Any = None) -> Explanation:
-        """Return why rows are strange: the parts of each with the value seen, the value expected, and a share.
+        """Return why rows are anomalous: the parts of each with the value seen, the value expected, and a share.
 
         Of a table and of vectors the parts are columns, of images pixels, of series steps and channels; the shares of a
         row are not negative and sum to 1. `isthmus.applications.anomaly.attribution.attribute` says how they are found.
@@ -405,7 +363,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         )
 
     def pixel_scores(self, X: Any, *, kind: str = "structure", condition: Any = None) -> Doubles:
-        """Return how strange each pixel of images is, `(rows, height, width)`.
+        """Return the anomaly score of each pixel of images is, `(rows, height, width)`.
 
         See `isthmus.applications.anomaly.images.heatmap`.
 
@@ -420,6 +378,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """
         batches = self.encoded_rows(X, condition).batches()
         return np.concatenate([heat_maps(self.ensemble_.members, batch, kind) for batch in batches])
+
+    def describe(self) -> Description:
+        """Return what the detector is: rows, score types, threshold and its guarantee."""
+        self._check_fitted()
+        return describe_detector("anomaly detector", self.estimators_, self.threshold_, self.ensemble_.kinds, "rows")
 
     def encoded_rows(self, X: Any, condition: Any = None) -> EncodedRows:
         """Return rows that are like the training rows, ready to be encoded."""
@@ -442,21 +405,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             ArtifactError: if `path` exists and `overwrite` is false, or holds something else.
         """
         self._check_fitted()
-        parts, arrays = self.ensemble_.state()
-        told = {name: getattr(self, name) for name in _SETTINGS}
-        settings: dict[str, Any] = {
-            "settings": {**told, "scores": list(self.ensemble_.kinds)},
-            "threshold": self.threshold_.to_dict(),
-            "parts": parts,
-        }
-        arrays["calibration"] = self.calibration_
-        arrays |= self.reference_errors_.state()
-        if self.reference_ is not None:
-            arrays |= self.reference_.state()
-        schema = self.estimators_[0].schema_
-        sentences = (f"Rows: {schema.describe()}.", f"Threshold: {self.threshold_.describe()}.")
-        text = folder.card("An isthmus anomaly detector", sentences, settings["settings"])
-        return folder.save(folder.Stored(KIND, settings, arrays, self.estimators_, text), path, overwrite=overwrite)
+        return folder.save(stored_of(self), path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -465,26 +414,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             ArtifactError: if it is missing, damaged, incomplete or newer, or something else.
         """
-        return folder.restore(path, KIND, cls._restored)
-
-    @classmethod
-    def _restored(cls, stored: folder.Stored) -> Self:
-        told = {name: stored.settings["settings"][name] for name in _SETTINGS}
-        recipes = [member.recipe_ for member in stored.estimators]
-        detector = cls(recipes, n_estimators=1, **{**told, "scores": tuple(told["scores"])})
-        detector._checked()
-        detector.estimators_ = stored.estimators
-        arrays = stored.arrays
-        detector.calibration_ = stored_calibration(arrays["calibration"])
-        threshold = Threshold.from_dict(stored.settings["threshold"])
-        detector.threshold_ = check_threshold(threshold, detector.calibration_)
-        inferences = [member.inference() for member in stored.estimators]
-        detector.ensemble_ = Ensemble.restore(inferences, stored.settings["parts"], arrays)
-        schema = stored.estimators[0].schema_
-        detector.reference_errors_ = ReferenceErrors.restore(arrays, owners(schema))
-        detector.reference_ = Reference.restore(arrays, int(np.prod(schema.row)))
-        detector._describe()
-        return detector
+        return folder.restore(path, KIND, lambda stored: restored(cls(), stored))
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "threshold_"):

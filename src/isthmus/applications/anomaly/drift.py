@@ -55,7 +55,7 @@ class Drift:
         if self.p_value >= _LEVEL:
             what = f"drift in columns, though not in the anomaly score (p = {self.p_value:.2g})"
         columns = f"; most changed: {', '.join(shifted)}" if shifted else ""
-        return f"{what}{columns}. The promise on false alarms holds for rows like the training rows only"
+        return f"{what}{columns}. The guaranteed false-alarm rate holds for rows like the training rows only"
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Reference:
         return cls(edges, _shares([x], edges))
 
     def state(self) -> dict[str, Doubles]:
-        """Return what was fitted, as arrays."""
+        """Return the fitted arrays."""
         return {"reference.edges": self.edges, "reference.shares": self.shares}
 
     @classmethod
     def restore(cls, state: Mapping[str, Doubles], values: int) -> Reference | None:
-        """Return what `state` told of, None for nothing; raise `ValueError` for other shapes than of so many values."""
+        """Restore what `state` returned, None for nothing; raise `ValueError` for other shapes."""
         if "reference.edges" not in state:
             return None
         edges, shares = state["reference.edges"], state["reference.shares"]

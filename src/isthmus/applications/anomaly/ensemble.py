@@ -132,7 +132,7 @@ class Ensemble:
     def restore(
         cls, members: Sequence[Inference], plain: Sequence[Mapping[str, Any]], arrays: Mapping[str, Any]
     ) -> Ensemble:
-        """Return what `state` told of."""
+        """Restore what `state` returned."""
         parts = []
         for place, told in enumerate(plain):
             prefix = f"{place}."

@@ -1,4 +1,4 @@
-"""Why rows are strange: the columns, pixels or steps of each, with the value seen, the value expected, and a share."""
+"""Why rows are anomalous: columns, pixels or steps of each, with the values seen and expected, and a share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from isthmus.schema import Schema
 
 @dataclass(frozen=True)
 class RowExplanation:
-    """Why one row is strange.
+    """Why one row is anomalous.
 
     Attributes:
         row: its number.
@@ -49,7 +49,7 @@ class RowExplanation:
 
 @dataclass(frozen=True, eq=False)
 class Explanation(Sequence[RowExplanation]):
-    """Why each of some rows is strange: a sequence of a `RowExplanation` for each.
+    """Why each of some rows is anomalous: a sequence of a `RowExplanation` for each.
 
     Attributes:
         schema: what a row is.
@@ -62,7 +62,7 @@ class Explanation(Sequence[RowExplanation]):
         seen: the rows as they were given, a table or an array.
         expected: as the rest of each row lets expect, in the same units.
         channels: names of the channels of series.
-        calibration: rows that were held out, with which `p_values` compare.
+        calibration: the number of calibration rows, with which `p_values` compare.
         like: the kind of frame that `to_frame` gives back.
     """
 
@@ -89,7 +89,7 @@ class Explanation(Sequence[RowExplanation]):
         if isinstance(place, slice):
             return [self[number] for number in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
-            raise IndexError(f"reason {place} of {len(self)}")
+            raise IndexError(f"explanation {place} of {len(self)}")
         return self._reason(place % len(self))
 
     def __iter__(self) -> Iterator[RowExplanation]:
@@ -188,13 +188,13 @@ def explain_rows(
     threshold: Threshold,
     rows: Sequence[int] | None = None,
 ) -> Explanation:
-    """Return why rows are strange, in rising order of their numbers.
+    """Return why rows are anomalous, in rising order of their numbers.
 
     Args:
-        reading: all rows.
+        encoded: all rows.
         ensemble: fitted members and scores.
         usual: of the training rows.
-        calibration: anomaly score of the rows that were held out.
+        calibration: anomaly scores of the calibration rows.
         threshold: above which a row is an alarm.
         rows: numbers of the rows to explain; None for all.
 

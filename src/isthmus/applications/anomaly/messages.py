@@ -1,4 +1,4 @@
-"""Reasons in words: numbers for people, and sentences."""
+"""Explanations in words: numbers for people, and sentences."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Part:
 
 
 def sentence(row: int, p_value: float, calibration: int, *, alarm: bool) -> str:
-    """Return how strange a row is.
+    """Return how anomalous a row is.
 
     >>> sentence(17, 4 / 1000, 999, alarm=True)
     'Row 17 is more anomalous than all but 0.3 % of normal rows'
@@ -54,7 +54,7 @@ def sentence(row: int, p_value: float, calibration: int, *, alarm: bool) -> str:
         return f"Row {row} is no alarm: {said} at least as anomalous"
     if others:
         return f"Row {row} is more anomalous than all but {percent(others / calibration)} of normal rows"
-    return f"Row {row} is more anomalous than all {calibration:,} normal rows that were held out"
+    return f"Row {row} is more anomalous than all {calibration:,} calibration rows"
 
 
 def columns(parts: Sequence[Part]) -> str:

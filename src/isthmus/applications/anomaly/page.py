@@ -14,7 +14,7 @@ from isthmus.applications.anomaly import explanation_plots
 from isthmus.applications.anomaly.explanation import Explanation, RowExplanation
 from isthmus.applications.anomaly.explanation_output import where
 from isthmus.applications.anomaly.messages import pair, percent
-from isthmus.applications.anomaly.results import DetectionResult, kinds_in
+from isthmus.applications.anomaly.results import DetectionResult
 from isthmus.applications.anomaly.thresholds import Bits, Doubles
 from isthmus.atomic import write_whole
 from isthmus.errors import DataError
@@ -43,8 +43,8 @@ class Line:
 
     Attributes:
         row: its number.
-        label: what is known of it; empty for nothing.
-        anomaly score: for people.
+        label: its label; empty for none.
+        anomaly_scores: for people.
         p_value: for people.
         sentence: why.
         parts: name, seen, expected, share in percent, and the share itself.
@@ -81,12 +81,12 @@ def write_detection_page(
     content = {
         "name": name,
         "schema": schema.describe(),
-        "kinds": kinds_in(detector),
+        "score_types": detector.ensemble_.kinds,
         "n_estimators": len(detector.estimators_),
         "rows": len(found.anomaly_scores),
         "count": found.count,
         "share": percent(found.count / len(found.anomaly_scores)),
-        "promise": found.promise(),
+        "guarantee": found.guarantee(),
         "threshold": detector.threshold_,
         "finite": math.isfinite(detector.threshold_.value),
         "fdr": found.fdr,
@@ -95,7 +95,7 @@ def write_detection_page(
         "drift": drift(found),
         "alarms": alarms(found),
         "part": "" if found.explanation is None else found.explanation.part,
-        "judged": None if truth is None else judged(found, truth),
+        "labelled": None if truth is None else evaluated(found, truth),
         "making": making([("command", command), ("rows", f"{len(found.anomaly_scores):,}")]),
     }
     page = environment().get_template("detection.html.j2").render(**content)
@@ -108,8 +108,8 @@ def drift(found: DetectionResult) -> dict[str, Any] | None:
     """Return whether the rows are like the training rows; None for too few to tell."""
     if len(found.anomaly_scores) < 50:
         return None
-    told = found.detector.drift(found.source, condition=found.condition)
-    return {"found": told.found, "sentence": told.sentence[0].upper() + told.sentence[1:]}
+    compared = found.detector.drift(found.source, condition=found.condition)
+    return {"found": compared.found, "sentence": compared.sentence[0].upper() + compared.sentence[1:]}
 
 
 def alarms(found: DetectionResult) -> list[Line]:
@@ -120,7 +120,7 @@ def alarms(found: DetectionResult) -> list[Line]:
     explanation = found.explanation
     most = _ROWS if explanation.part in ("column", "token") else _PICTURES
     lines = []
-    for reason in found.reasons(most):
+    for reason in found.explanations(most):
         place = int(np.searchsorted(explanation.rows, reason.row))
         lines.append(
             Line(
@@ -137,7 +137,7 @@ def alarms(found: DetectionResult) -> list[Line]:
 
 
 def _why(reason: RowExplanation) -> str:
-    """Return the sentence without the number of the row, which stands beside it."""
+    """Return the sentence without the number of the row, which has a column of its own."""
     said = reason.sentence.partition(": ")[2] or reason.sentence
     return said[0].upper() + said[1:]
 
@@ -162,8 +162,8 @@ def _picture(explanation: Explanation, place: int) -> str:
 # ---- charts --------------------------------------------------------------------------------------------------------
 
 
-def histogram(calibration: Doubles, anomaly_scores: Doubles, threshold: float) -> str:
-    """Return how strange the rows are beside those that were held out, as shares on a log scale, with the threshold."""
+def histogram(calibration: Doubles, anomaly_scores: Doubles, threshold: float, unit: str = "rows") -> str:
+    """Return the anomaly scores of rows, or steps, beside the calibration ones, as shares on a log scale."""
     figure, axes = plots.chart(width=7.6, height=3.2)
     both = np.concatenate([calibration, anomaly_scores])
     both = both[np.isfinite(both)]
@@ -172,8 +172,8 @@ def histogram(calibration: Doubles, anomaly_scores: Doubles, threshold: float) -
     high = max(high, threshold * 1.1 if math.isfinite(threshold) else high, low + 1e-9)
     edges = np.linspace(low, high, 61)
     for name, values, colour in (
-        (f"{len(calibration):,} normal rows, held out", calibration, plots.BLUE),
-        (f"{len(anomaly_scores):,} rows of this page", anomaly_scores, plots.ORANGE),
+        (f"{len(calibration):,} calibration {unit}", calibration, plots.BLUE),
+        (f"{len(anomaly_scores):,} {unit} of this page", anomaly_scores, plots.ORANGE),
     ):
         kept = np.clip(values, low, high)
         axes.hist(
@@ -188,14 +188,14 @@ def histogram(calibration: Doubles, anomaly_scores: Doubles, threshold: float) -
     axes.set_ylim(bottom=60.0 / max(len(calibration), len(anomaly_scores)))
     if math.isfinite(threshold):
         axes.axvline(threshold, color=plots.INK, linewidth=1.6, linestyle="--", label="threshold")
-    axes.set_xlabel("anomaly_score" + (" (the last bar holds all beyond)" if high < both.max() else ""))
-    axes.set_ylabel("% of the rows")
+    axes.set_xlabel("anomaly score" + (" (the last bar holds all beyond)" if high < both.max() else ""))
+    axes.set_ylabel(f"% of the {unit}")
     plots.legend_above(axes)
     return plots.as_svg(figure)
 
 
 def curve(x: Doubles, y: Doubles, point: tuple[float, float], names: tuple[str, str], chance: tuple[Any, Any]) -> str:
-    """Return a curve from (0, 0) to (1, 1) or so, with the threshold's point and the line of chance."""
+    """Return a curve, with the point of the threshold and the line of chance."""
     figure, axes = plots.chart(width=4.4, height=3.4)
     axes.plot(*chance, color=plots.INK, linewidth=1, linestyle=":", label="chance")
     axes.plot(x, y, color=plots.BLUE, linewidth=1.8, label="detector", drawstyle="steps-post")
@@ -227,33 +227,10 @@ def anomalies(labels: Any, normal: str | None) -> Bits:
     return found
 
 
-def judged(found: DetectionResult, truth: Bits) -> dict[str, Any]:
+def evaluated(found: DetectionResult, truth: Bits) -> dict[str, Any]:
     """Return how good the alarms are."""
-    anomaly_scores, raised = found.anomaly_scores, found.alarms
-    normal = int((~truth).sum())
-    false = int(raised[~truth].sum())
-    caught = int(raised[truth].sum())
-    lines = [
-        ("Anomalies among the rows", f"{int(truth.sum()):,} of {len(truth):,}", ""),
-        ("Caught", f"{caught:,} ({percent(caught / int(truth.sum()))})", "anomalies that are alarms"),
-        (
-            "False alarms",
-            f"{false:,} of {normal:,} ({percent(false_alarm_rate(truth, raised))})",
-            _kept(found, false, normal),
-        ),
-        ("Precision", percent(caught / found.count) if found.count else "–", "alarms that are anomalies"),
-        (
-            "AUROC",
-            f"{auroc(truth, anomaly_scores):.4f}",
-            "how often an anomaly is more anomalous than a normal row",
-        ),
-        ("Average precision", f"{average_precision(truth, anomaly_scores):.4f}", f"{truth.mean():.3g} by chance"),
-        (
-            f"Precision of the {int(truth.sum()):,} strangest",
-            percent(precision_at_k(truth, anomaly_scores)),
-            "as many as there are anomalies",
-        ),
-    ]
+    anomaly_scores, normal = found.anomaly_scores, int((~truth).sum())
+    false, caught = int(found.alarms[~truth].sum()), int(found.alarms[truth].sum())
     order = np.argsort(-anomaly_scores, kind="stable")
     hits = np.cumsum(truth[order])
     # Rows that tie are above a threshold together.
@@ -278,11 +255,35 @@ def judged(found: DetectionResult, truth: Bits) -> dict[str, Any]:
         ("share of anomalies above", "anomalies among those above"),
         ([0, 1], [share, share]),
     )
-    return {"lines": lines, "roc": roc, "precision": recalled, "kinds": _by_label(found, truth)}
+    lines = _quality(found, truth, false, caught)
+    return {"lines": lines, "roc": roc, "precision": recalled, "labels": _by_label(found, truth)}
 
 
-def _kept(found: DetectionResult, false: int, normal: int) -> str:
-    """Return whether the promise was kept."""
+def _quality(found: DetectionResult, truth: Bits, false: int, caught: int) -> list[tuple[str, str, str]]:
+    """Return measures of the alarms, as (name, value, hint)."""
+    anomaly_scores, count, normal = found.anomaly_scores, int(truth.sum()), int((~truth).sum())
+    rate = percent(false_alarm_rate(truth, found.alarms))
+    return [
+        ("Anomalies among the rows", f"{count:,} of {len(truth):,}", ""),
+        ("Detected", f"{caught:,} ({percent(caught / count)})", "anomalies that are alarms"),
+        ("False alarms", f"{false:,} of {normal:,} ({rate})", _beside_guarantee(found, false, normal)),
+        ("Precision", percent(caught / found.count) if found.count else "–", "alarms that are anomalies"),
+        (
+            "AUROC",
+            f"{auroc(truth, anomaly_scores):.4f}",
+            "how often an anomaly has a higher anomaly score than a normal row",
+        ),
+        ("Average precision", f"{average_precision(truth, anomaly_scores):.4f}", f"{truth.mean():.3g} by chance"),
+        (
+            f"Precision of the {count:,} highest anomaly scores",
+            percent(precision_at_k(truth, anomaly_scores)),
+            "as many as there are anomalies",
+        ),
+    ]
+
+
+def _beside_guarantee(found: DetectionResult, false: int, normal: int) -> str:
+    """Return whether the number of false alarms is as guaranteed."""
     threshold = found.detector.threshold_
     if found.fdr is not None or threshold.kind not in ("conformal", "pot", "quantile"):
         return "normal rows that are alarms"
@@ -290,7 +291,7 @@ def _kept(found: DetectionResult, false: int, normal: int) -> str:
         low, high = beta_binomial_interval(normal, threshold.level, threshold.rows)
     else:
         low, high = binomial_interval(normal, threshold.level)
-    said = "as promised" if low <= false <= high else "more than promised" if false > high else "fewer than promised"
+    said = "as guaranteed" if low <= false <= high else f"{'more' if false > high else 'fewer'} than guaranteed"
     between = f"between {low:,} and {high:,} in 99 of 100 cases"
     return f"{said}: at {percent(threshold.level)} {between}, if rows are independent"
 

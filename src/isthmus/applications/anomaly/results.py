@@ -1,9 +1,8 @@
-"""What a detector finds among rows: anomaly score, alarms and their reasons, as a table, as JSON and in sentences."""
+"""What a detector finds among rows: anomaly scores, alarms and explanations, as a table, as JSON and in sentences."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,10 +33,10 @@ class DetectionResult:
     Attributes:
         detector: fitted.
         source: the rows.
-        condition: what a conditional detector was told of them.
-        fdr: the share of false alarms among all; None for the detector's threshold.
-        most: alarms that get reasons, the most anomalous first.
-        labels: what is known of the rows, one for each; None for nothing.
+        condition: of the rows, for a conditional detector.
+        fdr: the false-discovery rate; None for the detector's threshold.
+        most: alarms that are explained, the most anomalous first.
+        labels: one for each row; None for none.
     """
 
     detector: AnomalyDetector
@@ -71,55 +70,59 @@ class DetectionResult:
         return int(self.alarms.sum())
 
     @cached_property
-    def strangest(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The numbers of the alarms that get reasons, the most anomalous first."""
+    def most_anomalous(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The numbers of the alarms that are explained, the most anomalous first."""
         rows = np.flatnonzero(self.alarms)
         return rows[np.argsort(-self.anomaly_scores[rows], kind="stable")][: self.most]
 
     @cached_property
     def explanation(self) -> Explanation | None:
-        """The reasons of these alarms, in the order of the rows; None without any."""
-        if not len(self.strangest):
+        """The explanations of these alarms, in the order of the rows; None without any."""
+        if not len(self.most_anomalous):
             return None
-        found = self.detector.explain(self.source, rows=self.strangest.tolist(), condition=self.condition)
+        found = self.detector.explain(self.source, rows=self.most_anomalous.tolist(), condition=self.condition)
         return dataclasses.replace(found, alarms=np.ones(len(found), bool))
 
-    def reasons(self, most: int) -> Iterator[RowExplanation]:
-        """Yield the reasons of the most anomalous alarms, the most anomalous first."""
+    def explanations(self, most: int) -> Iterator[RowExplanation]:
+        """Yield the explanations of the most anomalous alarms, the most anomalous first."""
         if self.explanation is not None:
-            for row in self.strangest[:most]:
+            for row in self.most_anomalous[:most]:
                 yield self.explanation[int(np.searchsorted(self.explanation.rows, row))]
 
     # ---- in words ------------------------------------------------------------------------------------------------
 
-    def promise(self) -> str:
-        """Return what the alarms promise, in a sentence."""
+    def guarantee(self) -> str:
+        """Return the guaranteed rate of false alarms, in a sentence."""
         if self.fdr is None:
             return self.detector.threshold_.describe()
         if not self.count and self.fdr / len(self.anomaly_scores) < 1 / (1 + len(self.detector.calibration_)):
-            least = 1 / (1 + len(self.detector.calibration_))
+            rows = len(self.detector.calibration_)
             return (
-                f"with {len(self.detector.calibration_):,} rows held out no p-value is below {least:.2g}, which is too "
-                "coarse for a single alarm among so many rows: fit on more rows, or leave out --fdr"
+                f"with {rows:,} calibration rows no p-value is below {1 / (1 + rows):.2g}, which is too coarse for a "
+                "single alarm among so many rows: fit on more rows, or leave out --fdr"
             )
         level = percent(self.fdr)
         return f"of these alarms at most {level} are false, on average, if rows are independent (Benjamini-Hochberg)"
 
     def summary(self) -> str:
-        """Return how many alarms there are, and what they promise."""
+        """Return how many alarms there are, and the guaranteed rate of false ones."""
         rows = len(self.anomaly_scores)
         alarms = f"{self.count:,} alarm{'' if self.count == 1 else 's'} among {rows:,} rows"
-        return f"{alarms} ({percent(self.count / rows)}); {self.promise()}"
+        return f"{alarms} ({percent(self.count / rows)}); {self.guarantee()}"
+
+    def sentences(self, most: int) -> list[str]:
+        """Return a sentence for each of the most anomalous alarms."""
+        return [one.sentence for one in self.explanations(most)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain values, with the reasons of 1,000 alarms at most, the most anomalous first."""
+        """Return all of it as plain values, with the explanations of 1,000 alarms at most, the most anomalous first."""
         return {
             "rows": len(self.anomaly_scores),
             "alarms": self.count,
-            "threshold": plain_threshold(self.detector),
+            "threshold": self.detector.threshold_.to_dict(),
             "fdr": self.fdr,
-            "promise": self.promise(),
-            "reasons": [plain(reason) for reason in self.reasons(_LISTED)],
+            "guarantee": self.guarantee(),
+            "explanations": [plain(one) for one in self.explanations(_LISTED)],
         }
 
     # ---- as a table ----------------------------------------------------------------------------------------------
@@ -133,11 +136,11 @@ class DetectionResult:
         return len(rows)
 
     def _lines(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Table:
-        reasons: list[RowExplanation | None] = [None] * len(rows)
+        explained: list[RowExplanation | None] = [None] * len(rows)
         if self.explanation is not None:
             known = self.explanation.rows
             places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
-            reasons = [
+            explained = [
                 self.explanation[place] if known[place] == row else None
                 for place, row in zip(places.tolist(), rows.tolist(), strict=True)
             ]
@@ -149,61 +152,25 @@ class DetectionResult:
         }
         if self.detector.estimators_[0].schema_.kind in ("table", "vector"):
             for place in range(_NAMED):
-                cells = [_cell(reason, place) for reason in reasons]
+                cells = [_cell(one, place) for one in explained]
                 for number, (name, kind) in enumerate(_CELLS.items()):
                     columns[f"{name}_{place + 1}"] = pa.array([cell and cell[number] for cell in cells], kind)
-        columns["sentence"] = pa.array([reason and reason.sentence for reason in reasons], pa.string())
+        columns["sentence"] = pa.array([one and one.sentence for one in explained], pa.string())
         return pa.table(columns)
-
-
-def plain_threshold(detector: AnomalyDetector) -> dict[str, Any]:
-    """Return the threshold as plain JSON values; its bound is None if nothing is an alarm."""
-    threshold = detector.threshold_
-    return {**dataclasses.asdict(threshold), "value": threshold.value if math.isfinite(threshold.value) else None}
-
-
-def facts(detector: AnomalyDetector) -> dict[str, Any]:
-    """Return what a detector is as plain JSON values."""
-    return {
-        "rows": detector.estimators_[0].schema_.describe(),
-        "n_estimators": len(detector.estimators_),
-        "scores": list(kinds_in(detector)),
-        "training_rows": int(detector.estimators_[0].metrics_["training_rows"]),
-        "threshold": plain_threshold(detector),
-        "promise": detector.threshold_.describe(),
-        "seconds": float(detector.estimators_[0].metrics_["seconds"]),
-    }
-
-
-def lines(detector: AnomalyDetector) -> list[str]:
-    """Return what a detector is, line by line."""
-    told = facts(detector)
-    held = detector.threshold_.rows
-    several = f"{told['n_estimators']} autoencoders" if told["n_estimators"] > 1 else "one autoencoder"
-    return [
-        f"{told['rows']}: {told['training_rows']:,} to learn from, {held:,} held out for the threshold",
-        f"{several}, scored by {' and '.join(told['scores'])}, {told['seconds']:.1f} s",
-        told["promise"],
-    ]
-
-
-def kinds_in(detector: AnomalyDetector) -> tuple[str, ...]:
-    """Return the kinds of score that a detector averages."""
-    return tuple(dict.fromkeys(part.score.kind for part in detector.ensemble_.parts))
 
 
 _CELLS = {"column": pa.string(), "seen": pa.string(), "expected": pa.string(), "share": pa.float64()}
 
 
-def _cell(reason: RowExplanation | None, place: int) -> tuple[str, str, str, float] | None:
-    if reason is None or place >= len(reason.parts):
+def _cell(explained: RowExplanation | None, place: int) -> tuple[str, str, str, float] | None:
+    if explained is None or place >= len(explained.parts):
         return None
-    part = reason.parts[place]
+    part = explained.parts[place]
     return str(part.place), value(part.seen, 6), value(part.expected, 6), round(part.share, 4)
 
 
-def plain(reason: RowExplanation, most: int | None = None) -> dict[str, Any]:
-    """Return a reason as plain JSON values, with its largest parts."""
+def plain(explained: RowExplanation, most: int | None = None) -> dict[str, Any]:
+    """Return an explanation as plain JSON values, with its largest parts."""
     parts = [
         {
             "place": part.place if isinstance(part.place, str) else list(part.place),
@@ -211,10 +178,15 @@ def plain(reason: RowExplanation, most: int | None = None) -> dict[str, Any]:
             "expected": _json(part.expected),
             "share": part.share,
         }
-        for part in reason.parts[: _NAMED if most is None else most]
+        for part in explained.parts[: _NAMED if most is None else most]
     ]
-    head = {"row": reason.row, "anomaly_score": reason.anomaly_score, "p_value": reason.p_value, "alarm": reason.alarm}
-    return {**head, "sentence": reason.sentence, "parts": parts}
+    head = {
+        "row": explained.row,
+        "anomaly_score": explained.anomaly_score,
+        "p_value": explained.p_value,
+        "alarm": explained.alarm,
+    }
+    return {**head, "sentence": explained.sentence, "parts": parts}
 
 
 def _json(given: Any) -> Any:

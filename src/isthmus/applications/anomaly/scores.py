@@ -123,7 +123,7 @@ class Score(ABC):
         """Return scores, `(rows,)`."""
 
     def state(self) -> State:
-        """Return what was fitted, as arrays."""
+        """Return the fitted arrays."""
         return {}
 
     def shapes(self, inference: Inference) -> dict[str, tuple[int, ...]]:
@@ -131,7 +131,7 @@ class Score(ABC):
         return {}
 
     def restore(self, state: Mapping[str, np.ndarray[Any, Any]], inference: Inference) -> Self:
-        """Become what was fitted.
+        """Restore the fitted arrays.
 
         Raises:
             ArtifactError: for arrays of other names or shapes.

@@ -33,58 +33,62 @@ class Threshold:
 
     Attributes:
         kind: "conformal", "quantile", "contamination" or "pot".
-        level: the promised rate of false alarms, or the expected share of anomalies.
+        level: the guaranteed false-alarm rate, or the expected share of anomalies.
         value: the bound; infinite if there are too few calibration rows for the level.
         rows: calibration rows.
-        trimmed: share of the calibration rows that were taken for anomalies and left out.
+        training_contamination: share of the calibration rows that were taken for anomalies and left out.
     """
 
     kind: str
     level: float
     value: float
     rows: int
-    trimmed: float = 0.0
+    training_contamination: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; an infinite threshold is None."""
         return asdict(self) | {"value": self.value if math.isfinite(self.value) else None}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Threshold:
-        """Return what `to_dict` told of.
+    def from_dict(cls, values: Mapping[str, Any]) -> Threshold:
+        """Return the threshold that `to_dict` gave these values of.
 
         Raises:
             RecipeError: for what is no threshold.
         """
-        kind, level, value, rows = (told[name] for name in ("kind", "level", "value", "rows"))
+        kind, level, value, rows = (values[name] for name in ("kind", "level", "value", "rows"))
         check_choice("threshold", kind, list(KINDS))
         check_level("level", level)
         check_integer("rows", rows, 1)
-        trimmed = float(told["trimmed"])
-        if not 0.0 <= trimmed <= 1.0:
-            raise RecipeError("threshold: " + explain("a share that was trimmed", f"{trimmed}", "another folder"))
+        share = float(values["training_contamination"])
+        if not 0.0 <= share <= 1.0:
+            raise RecipeError(
+                "threshold: " + explain("a training_contamination in [0, 1]", f"{share}", "another folder")
+            )
         if value is None:
-            return cls(kind, level, math.inf, rows, trimmed)
+            return cls(kind, level, math.inf, rows, share)
         value = float(value)
         if math.isnan(value):
             raise RecipeError("threshold: " + explain("a number", "NaN", "another folder"))
-        return cls(kind, level, value, rows, trimmed)
+        return cls(kind, level, value, rows, share)
 
-    def describe(self) -> str:
-        """Return the threshold in a sentence."""
+    def describe(self, unit: str = "rows") -> str:
+        """Return the threshold in a sentence; `unit` says what has a score."""
         level = f"{100 * self.level:.3g} %"
-        rows = f"{self.rows:,} rows that were held out"
+        rows = f"{self.rows:,} calibration {unit}"
         if math.isinf(self.value):
             return f"no threshold keeps the false-alarm rate at {level} with only {rows}: nothing is an alarm"
         said = {
-            "conformal": f"of new normal rows at most {level} become alarms, on average over calibrations ({rows})",
+            "conformal": f"of new normal {unit} at most {level} become alarms, on average over calibrations ({rows})",
             "quantile": f"above it lie {level} of {rows}",
-            "contamination": f"above it lie {level} of {rows}, the share of anomalies that was expected among them",
-            "pot": f"of new normal rows about {level} lie above it, by a generalised Pareto tail of {rows}",
+            "contamination": f"above it lie {level} of {rows}, the expected share of anomalies",
+            "pot": f"of new normal {unit} about {level} lie above it, by a generalised Pareto tail of {rows}",
         }[self.kind]
-        if self.trimmed:
-            said += f"; if {100 * self.trimmed:.3g} % of them were anomalies: the most anomalous were left out, and of "
-            said += "fewer anomalies normal rows were among these, which makes more alarms"
+        if self.training_contamination:
+            said += (
+                f", if {100 * self.training_contamination:.3g} % of the rows were anomalies (the most anomalous were "
+            )
+            said += "left out; with fewer anomalies, normal rows are among these, and more normal rows become alarms)"
         return said
 
 
@@ -94,7 +98,7 @@ def find_threshold(calibration: Doubles, kind: str = "conformal", level: float =
     * `conformal`: the k-th largest value, ``k = floor(level * (n + 1))``. If calibration and new normal rows are
       exchangeable, a new normal row is above it with a probability of at most `level`, and of no less than ``level -
       1 / (n + 1)`` without ties, whatever the model. It is infinite for fewer than ``1 / level - 1`` rows.
-    * `quantile`: the ``1 - level`` quantile of the values (linear interpolation), without a promise.
+    * `quantile`: the ``1 - level`` quantile of the values (linear interpolation), without a guarantee.
     * `contamination`: the same, where `level` is the share of anomalies that the rows are expected to hold.
     * `pot` (peaks over a threshold): a generalised Pareto density is fitted to the excesses above the 90 % quantile u,
       ``u + s / x * ((level * n / n_u) ** -x - 1)`` with its shape x and scale s; for levels beyond the reach of the
@@ -170,7 +174,7 @@ def false_discoveries(p: Doubles, level: float) -> Bits:
         >>> false_discoveries(np.array([0.01, 0.2, 0.02, 0.9]), 0.05).tolist()
         [True, False, True, False]
 
-    Papers: Benjamini and Hochberg, Controlling the False Discovery KL, 1995; Bates et al., 2023.
+    Papers: Benjamini and Hochberg, Controlling the False Discovery Rate, 1995; Bates et al., 2023.
     """
     check_level("fdr", level)
     if not len(p):
@@ -206,7 +210,7 @@ def _checked(calibration: Doubles) -> Doubles:
     if not len(calibration):
         raise DataError(explain("calibration rows", "none", "a calibration_fraction above 0, or more rows"))
     if np.isnan(calibration).any():
-        raise DataError(explain("a anomaly score for each calibration row", "NaN", "rows without overflow"))
+        raise DataError(explain("an anomaly score for each calibration row", "NaN", "rows without overflow"))
     return np.sort(np.asarray(calibration, np.float64))
 
 

@@ -152,7 +152,7 @@ def test_a_folder_that_was_changed_is_refused(fitted: SeriesDetector, tmp_path: 
     fitted.save(tmp_path / "other")
     manifest = tmp_path / "other" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "application": "anomaly_detector"}))
-    with pytest.raises(ArtifactError, match="holds a anomaly_detector"):
+    with pytest.raises(ArtifactError, match="holds the application anomaly_detector"):
         SeriesDetector.load(tmp_path / "other")
 
 
@@ -204,7 +204,7 @@ def test_an_alarm_names_the_channel_the_step_and_what_was_expected(fitted: Serie
     for causal in (False, True):
         (alarm,) = [one for one in fitted.explain(later, causal=causal, gap=LENGTH) if one.first <= 105 <= one.last]
         assert alarm.p_value == pytest.approx(1 / (501 - (LENGTH - 1) * causal)) and alarm.times is None
-        assert alarm.anomaly_scores == -np.nanmin(fitted.score_samples(later, causal=causal))
+        assert alarm.anomaly_score == -np.nanmin(fitted.score_samples(later, causal=causal))
         first = alarm.causes[0]
         assert first.channel == "1" and 100 <= first.step < 110 and first.seen == 60.0
         assert abs(first.expected - 60.0) > 10 and first.share > 0.4
@@ -240,7 +240,7 @@ def test_a_long_table_of_several_series_keeps_its_rows() -> None:
     detected = found.detect(told)
     assert detected.column_names == ["name", "day", "anomaly_score", "p_value", "alarm"] and detected.num_rows == 250
     assert all(detected["alarm"].to_pylist()[100:105])
-    alarm = max(found.explain(told), key=lambda one: one.anomaly_scores)
+    alarm = max(found.explain(told), key=lambda one: one.anomaly_score)
     assert alarm.series == "c" and alarm.times == (alarm.first + 7, alarm.last + 7) and "from" in alarm.describe()
 
 

@@ -26,7 +26,7 @@ _STEPS, _BATCH, _MOST_EPOCHS = 1000, 128, 300
 def default_recipe(windows: SeriesWindows) -> Recipe:
     """Return the recipe that measured best over the NAB series and the server machines, one for all of them.
 
-    A plain autoencoder: noise made it worse there. Nothing is held out for validation, as the last epoch is kept.
+    A plain autoencoder: noise made it worse there. There are no validation rows, as the last epoch is kept.
     """
     batches = -(-len(windows) // _BATCH)
     return presets.autoencoder(
@@ -58,6 +58,11 @@ def rewindowed(like: SeriesWindows, series: Sequence[Series], stride: int) -> Se
     windows = SeriesWindows(series, like.length, stride, ignore_times=True)
     windows.like, windows.metadata = like.like, like.metadata
     return windows
+
+
+def training_windows(whole: SeriesWindows, series: Sequence[Series], spec: RowsSpec) -> SeriesWindows:
+    """Return the windows to train on, of some series: as far apart as was asked for, or so that there are not many."""
+    return rewindowed(whole, series, spec.whole("stride") or stride_of(series, whole.length))
 
 
 def divided(series: Sequence[Series], length: int, fraction: float) -> tuple[list[Series], list[Series]]:

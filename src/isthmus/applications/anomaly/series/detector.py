@@ -1,4 +1,4 @@
-"""`SeriesDetector`: steps of series unlike those that were learned, with reasons, in a batch or as they come."""
+"""`SeriesDetector`: anomaly scores of steps of series, and intervals of alarms with their causes, also of streams."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 
 from isthmus.applications import folder
+from isthmus.applications.anomaly.description import describe_detector
 from isthmus.applications.anomaly.series.data import (
     as_steps,
     by_row,
@@ -19,9 +20,9 @@ from isthmus.applications.anomaly.series.data import (
     divided,
     open_series,
     rewindowed,
-    stride_of,
+    training_windows,
 )
-from isthmus.applications.anomaly.series.intervals import AnomalyInterval, causes_at, intervals_of
+from isthmus.applications.anomaly.series.intervals import AnomalyInterval, found_intervals, with_causes
 from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
 from isthmus.applications.anomaly.thresholds import (
     KINDS,
@@ -33,6 +34,7 @@ from isthmus.applications.anomaly.thresholds import (
     stored_calibration,
     warn_of_few,
 )
+from isthmus.applications.contract import Description
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.series import Series
 from isthmus.data.series.windows import SeriesWindows, to_long
@@ -63,13 +65,13 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     the step: nothing later counts, and `update` gives the same number to the bit
     while a series comes in. Before a window is full there is none.
 
-    A threshold for each kind of score is found from calibration steps. With ``calibration="end"`` they are the end of
-    each training series, which is set aside as a whole, since windows overlap, before anything is fitted. With
+    A threshold for each of the two is found from calibration steps. With ``calibration="end"`` they are the end of
+    each training series, which is taken out as a whole, since windows overlap, before anything is fitted. With
     "halves" two further detectors learn a half of each series and judge the other one, and all of it calibrates the
     detector that has learned the whole: three times the work, for series that are short or whose end is not like the
     rest. Steps of a series are not exchangeable: neighbours have nearly the same score, and what is normal drifts. So
-    neither keeps the promise of a conformal threshold that independent rows have; each keeps it as far as the
-    calibration steps show all that is normal. Compare the rate with normal steps of your own.
+    neither has the guarantee of a conformal threshold that independent rows have: the rate is right as far as
+    the calibration steps show all that is normal. Compare the rate with normal steps of your own.
 
     Args:
         rows: the length of a window and how series are read, as in `isthmus.read`:
@@ -82,7 +84,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             their reach), "quantile" or "contamination"; see `isthmus.applications.anomaly.thresholds.find_threshold`.
         alpha: the rate of false alarms, per step.
         calibration: "end" or "halves".
-        calibration_fraction: share of each training series, at its end, that calibrates; of no account for halves.
+        calibration_fraction: share of each training series, at its end, that calibrates; unused with halves.
         random_state: seed of everything.
         verbose: whether training shows its progress.
 
@@ -154,7 +156,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             RecipeError: for settings out of range.
             DataError: for data that cannot be used, and series too short to learn from and to calibrate on.
         """
-        spec = self._checked()
+        spec = self.check_settings()
         whole = open_series(X, spec)
         if self.calibration == "end":
             learned, held = divided(whole.series, whole.length, self.calibration_fraction)
@@ -167,7 +169,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
                 for learned, held in ((first, second), (second, first))
             ]
             self.estimators_, self.score_ = self._learned(whole, whole.series, spec)
-        self._describe()
+        self._set_attributes()
         self._calibrate(judged)
         return self
 
@@ -176,7 +178,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     ) -> tuple[list[Autoencoder], WindowScore]:
         """Return members that have learned some series, and their score."""
         seed = 0 if self.random_state is None else seed_of(self.random_state)
-        training = rewindowed(whole, series, spec.whole("stride") or stride_of(series, whole.length))
+        training = training_windows(whole, series, spec)
         recipe = default_recipe(training) if isinstance(self.recipe, str) and self.recipe == "auto" else None
         recipe = (recipe or as_recipe(self.recipe)).replace({"missing": "mask"})
         recipes = [
@@ -185,7 +187,8 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         members = fit_ensemble(recipes, training, verbose=self.verbose)
         return members, WindowScore.fit([member.inference() for member in members], training)
 
-    def _checked(self) -> RowsSpec:
+    def check_settings(self) -> RowsSpec:
+        """Return what `rows` says; raise `RecipeError` for settings out of range."""
         spec = RowsSpec.parse(self.rows)
         if spec.kind != "series" or len(spec.sizes) != 1 or spec.sizes[0] < 2:
             expected = "rows that are windows of two steps or more"
@@ -197,7 +200,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         check_level("calibration_fraction", self.calibration_fraction)
         return spec
 
-    def _describe(self) -> None:
+    def _set_attributes(self) -> None:
         """Set what scikit-learn asks a fitted detector for, and begin a new stream."""
         self.n_features_in_ = int(self.estimators_[0].schema_.shape[1])
         self.restart()
@@ -238,7 +241,7 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         Raises:
             DataError: for series unlike the training series.
         """
-        windows = self._opened(X)
+        windows = self.opened(X)
         return -by_row(self.score_.steps(windows, causal=causal), windows)
 
     def decision_function(self, X: Any, *, causal: bool = False) -> Doubles:
@@ -251,48 +254,49 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X, causal=causal) < 0, -1, 1)
 
     def p_values(self, X: Any, *, causal: bool = False) -> Doubles:
-        """Return conformal p-values, as many as `score_samples` has: the share of calibration steps as strange or more.
+        """Return conformal p-values, as many as `score_samples` has: shares of calibration steps at least as anomalous.
 
         ``(1 + #{calibration >= s}) / (1 + n)``; NaN where the score is. They are about single steps: neighbouring ones
         are nearly the same evidence, so many low values in a row say little more than one does.
         """
-        windows = self._opened(X)
+        windows = self.opened(X)
         return self._p(by_row(self.score_.steps(windows, causal=causal), windows), causal)
 
     def explain(self, X: Any, *, causal: bool = False, most: int = 3, gap: int = 0) -> list[AnomalyInterval]:
-        """Return the alarms as ranges of steps, in order, each with the channels that caused it.
+        """Return the alarms as intervals of steps, in order, each with the channels that caused it.
 
         Args:
             X: series, as in `fit`.
             causal: as in `score_samples`.
             most: channels that are named for each alarm.
-            gap: so many quiet steps or fewer between alarms do not end a range.
+            gap: so many steps or fewer between alarms do not end an interval.
 
         `isthmus.applications.anomaly.series.intervals.as_table` makes a table of them, and `AnomalyInterval.describe` a
         sentence.
         """
         check_integer("most", most)
         check_integer("gap", gap, 0)
-        windows = self._opened(X)
-        encoded, value, found = self.score_.encoded_rows(windows), self._threshold(causal).value, []
-        for series, anomaly_scores in zip(windows.series, self.score_.steps(windows, causal=causal), strict=True):
-            for first, last in intervals_of(anomaly_scores > value, gap):
-                step = first + int(np.nanargmax(anomaly_scores[first : last + 1]))
-                causes = causes_at(series, step, self.score_, encoded, most, causal=causal)
-                times = None if series.times is None else (series.times[first], series.times[last])
-                highest = float(anomaly_scores[step])
-                p = float(self._p(anomaly_scores[step : step + 1], causal)[0])
-                found.append(AnomalyInterval(series.name, first, last, times, step, highest, p, causes))
-        return found
+        windows = self.opened(X)
+        steps, encoded = self.score_.steps(windows, causal=causal), self.score_.encoded_rows(windows)
+        found = found_intervals(windows, steps, self._threshold(causal).value, lambda s: self._p(s, causal), gap)
+        return [
+            with_causes(one, windows.series[number], self.score_, encoded, most, causal=causal) for number, one in found
+        ]
 
     def detect(self, X: Any, *, causal: bool = False) -> pa.Table:
-        """Return a table of all steps: the columns of series and time, `anomaly_scores`, `p_value` and `alarm`."""
-        windows = self._opened(X)
+        """Return a table of all steps: the columns of series and time, `anomaly_score`, `p_value` and `alarm`."""
+        windows = self.opened(X)
         steps = self.score_.steps(windows, causal=causal)
         table = to_long(steps, windows, "anomaly_score")
         found = np.asarray(table["anomaly_score"].to_numpy(zero_copy_only=False), np.float64)
         table = table.append_column("p_value", pa.array(self._p(found, causal), from_pandas=True))
         return table.append_column("alarm", pa.array(found > self._threshold(causal).value))
+
+    def describe(self) -> Description:
+        """Return what the detector is: rows, threshold and its guarantee."""
+        self._check_fitted()
+        title = "anomaly detector of series"
+        return describe_detector(title, self.estimators_, self.threshold_, ["reconstruction"], "steps")
 
     # ---- streams -----------------------------------------------------------------------------------------------
 
@@ -342,13 +346,16 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
             ArtifactError: if `path` exists and `overwrite` is false, or holds something else.
         """
         self._check_fitted()
-        told = {name: getattr(self, name) for name in _SETTINGS}
+        parameters = {name: getattr(self, name) for name in _SETTINGS}
         thresholds = {"threshold": self.threshold_, "causal_threshold": self.causal_threshold_}
-        settings: dict[str, Any] = {"settings": told} | {name: one.to_dict() for name, one in thresholds.items()}
+        settings: dict[str, Any] = {"settings": parameters} | {name: one.to_dict() for name, one in thresholds.items()}
         arrays = self.score_.state() | {"calibration": self.calibration_, "causal": self.causal_calibration_}
-        sentences = (f"Rows: {self.estimators_[0].schema_.describe()}.", f"Threshold: {self.threshold_.describe()}.")
-        text = folder.card("An isthmus detector of anomalies in series", sentences, told)
-        text = text.replace("alarms = detector.alarms(X)", "alarms = detector.explain(X)")
+        sentences = (
+            f"Rows: {self.estimators_[0].schema_.describe()}.",
+            f"Threshold: {self.threshold_.describe('steps')}.",
+        )
+        usage = ("detector", "alarms = detector.explain(X)")
+        text = folder.card("An isthmus detector of anomalies in series", sentences, parameters, usage)
         return folder.save(folder.Stored(KIND, settings, arrays, self.estimators_, text), path, overwrite=overwrite)
 
     @classmethod
@@ -362,10 +369,10 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
 
     @classmethod
     def _restored(cls, stored: folder.Stored) -> Self:
-        told = {name: stored.settings["settings"][name] for name in _SETTINGS}
-        detector = cls(recipe=stored.estimators[0].recipe_, n_estimators=len(stored.estimators), **told)
+        parameters = {name: stored.settings["settings"][name] for name in _SETTINGS}
+        detector = cls(recipe=stored.estimators[0].recipe_, n_estimators=len(stored.estimators), **parameters)
         length = stored.estimators[0].schema_.shape[0]
-        if not isinstance(detector.rows, str) or detector._checked().sizes[0] != length:
+        if not isinstance(detector.rows, str) or detector.check_settings().sizes[0] != length:
             raise RecipeError("rows: " + explain(f"windows of {length} steps", repr(detector.rows), "another folder"))
         detector.estimators_ = stored.estimators
         detector.score_ = WindowScore.restore([member.inference() for member in stored.estimators], stored.arrays)
@@ -377,12 +384,10 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         detector.threshold_, detector.causal_threshold_ = (
             check_threshold(*pair) for pair in zip(thresholds, calibrations, strict=True)
         )
-        detector._describe()
+        detector._set_attributes()
         return detector
 
-    # ---- inside ------------------------------------------------------------------------------------------------
-
-    def _opened(self, X: Any) -> SeriesWindows:
+    def opened(self, X: Any) -> SeriesWindows:
         """Return series that are like the training series, with a window at every step."""
         self._check_fitted()
         source = open_series(X, RowsSpec.parse(self.rows))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ import pyarrow as pa
 from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.series import Series
+from isthmus.data.series.windows import SeriesWindows
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class IntervalCause:
 
     Attributes:
         channel: its name.
-        share: of the anomaly score at the alarm's strangest step, in [0, 1].
+        share: of the anomaly score at the alarm's most anomalous step, in [0, 1].
         step: where the channel is farthest from what was expected.
         seen: its value there, in the units of the data.
         expected: what the model expected there.
@@ -42,7 +45,7 @@ class AnomalyInterval:
         last: its last step.
         times: the times of both, if there are any.
         step: the most anomalous step.
-        anomaly score: of that step.
+        anomaly_score: of that step.
         p_value: its conformal p-value.
         causes: channels, the one with the largest share first.
     """
@@ -52,7 +55,7 @@ class AnomalyInterval:
     last: int
     times: tuple[Any, Any] | None
     step: int
-    anomaly_scores: float
+    anomaly_score: float
     p_value: float
     causes: tuple[IntervalCause, ...]
 
@@ -64,18 +67,34 @@ class AnomalyInterval:
             >>> AnomalyInterval("web", 10, 14, None, 12, 1.5, 0.01, (cause,)).describe()
             'web, steps 10 to 14 (p = 0.01): cpu (70 %) was 0.9 at step 12, where 0.25 was expected'
         """
-        first, last = (self.first, self.last) if self.times is None else self.times
-        what = "steps" if self.times is None else "from"
+        first, last = (self.first, self.last) if self.times is None else map(moment, self.times)
+        if self.first == self.last:
+            place = f"{self.series}, {'step' if self.times is None else 'at'} {first}"
+        else:
+            place = f"{self.series}, {'steps' if self.times is None else 'from'} {first} to {last}"
+        if not self.causes:
+            return f"{place} (p = {self.p_value:.2g})"
         why = "; ".join(
             f"{one.channel} ({one.share:.0%}) was {one.seen:.4g} at step {one.step}, where {one.expected:.4g} was "
             "expected"
             for one in self.causes
         ).replace("%)", " %)")
-        return f"{self.series}, {what} {first} to {last} (p = {self.p_value:.2g}): {why}"
+        return f"{place} (p = {self.p_value:.2g}): {why}"
+
+
+def moment(time: Any) -> str:
+    """Return a time for people.
+
+    >>> moment(np.datetime64("2024-05-31T12:00:00.000000")), moment(7)
+    ('2024-05-31 12:00:00', '7')
+    """
+    if isinstance(time, np.datetime64):
+        return str(np.datetime_as_string(time, unit="s")).replace("T", " ")
+    return f"{time:g}" if isinstance(time, float | np.floating) else str(time)
 
 
 def intervals_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, int]]:
-    """Return the first and last step of each range of alarms; so many quiet steps or fewer do not end one.
+    """Return the first and last step of each range of alarms; a gap of so many other steps or fewer does not end one.
 
     >>> intervals_of(np.array([1, 1, 0, 1, 0, 0, 1]), gap=1)
     [(0, 3), (6, 6)]
@@ -86,6 +105,36 @@ def intervals_of(alarms: np.ndarray[Any, Any], gap: int = 0) -> list[tuple[int, 
     cuts = np.flatnonzero(np.diff(places) > gap + 1)
     firsts, lasts = places[np.append(0, cuts + 1)], places[np.append(cuts, len(places) - 1)]
     return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def found_intervals(
+    windows: SeriesWindows, steps: Sequence[Doubles], value: float, p_values: Callable[[Doubles], Doubles], gap: int
+) -> list[tuple[int, AnomalyInterval]]:
+    """Return the intervals of alarms in order, each with the number of its series, and without causes.
+
+    Args:
+        windows: series.
+        steps: anomaly scores of the steps of each.
+        value: the threshold.
+        p_values: of anomaly scores.
+        gap: so many steps or fewer that are no alarms do not end an interval.
+    """
+    found = []
+    for number, (series, anomaly_scores) in enumerate(zip(windows.series, steps, strict=True)):
+        for first, last in intervals_of(anomaly_scores > value, gap):
+            step = first + int(np.nanargmax(anomaly_scores[first : last + 1]))
+            times = None if series.times is None else (series.times[first], series.times[last])
+            p = float(p_values(anomaly_scores[step : step + 1])[0])
+            interval = AnomalyInterval(series.name, first, last, times, step, float(anomaly_scores[step]), p, ())
+            found.append((number, interval))
+    return found
+
+
+def with_causes(
+    interval: AnomalyInterval, series: Series, score: WindowScore, encoded: EncodedRows, most: int, *, causal: bool
+) -> AnomalyInterval:
+    """Return an interval with the causes of its most anomalous step; see `causes_at`."""
+    return dataclasses.replace(interval, causes=causes_at(series, interval.step, score, encoded, most, causal=causal))
 
 
 def causes_at(
@@ -100,9 +149,9 @@ def causes_at(
         series: which.
         step: the step's number.
         score: fitted.
-        reading: of the same model, whose encoding it takes.
+        encoded: rows of the same model, whose encoding it takes.
         most: how many channels are named.
-        causal: whether steps after it are left aside.
+        causal: whether the window that ends with the step is the only one.
     """
     length, values = encoded.schema.shape[0], series.values
     if causal or len(values) <= length:
@@ -161,7 +210,7 @@ def as_table(alarms: list[AnomalyInterval]) -> pa.Table:
             "series": alarm.series,
             "first": alarm.first if alarm.times is None else alarm.times[0],
             "last": alarm.last if alarm.times is None else alarm.times[1],
-            "anomaly_score": alarm.anomaly_scores,
+            "anomaly_score": alarm.anomaly_score,
             "p_value": alarm.p_value,
             "channel": cause.channel,
             "share": cause.share,

@@ -77,12 +77,12 @@ class WindowScore:
         return found
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return what was fitted, as arrays."""
+        """Return the fitted arrays."""
         return {"typical": self.typical}
 
     @classmethod
     def restore(cls, members: Sequence[Inference], state: Mapping[str, Any]) -> WindowScore:
-        """Return what `state` told of."""
+        """Restore what `state` returned."""
         typical = np.asarray(state["typical"], np.float64)
         channels = members[0].schema.shape[1]
         if typical.shape != (len(members), channels) or not (np.isfinite(typical).all() and (typical > 0).all()):
