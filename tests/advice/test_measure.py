@@ -15,7 +15,7 @@ from isthmus.errors import DataError
 from isthmus.schema import Schema
 
 
-def facts_of(x: np.ndarray, seed: int = 0) -> m.Facts:
+def facts_of(x: np.ndarray, seed: int = 0) -> m.DataMeasurements:
     return m.measure(x, Schema.of(x), seed)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from isthmus import presets
 from isthmus.advice.kinds import KINDS, Kind
-from isthmus.advice.measure import Facts, is_flat_image, measure
+from isthmus.advice.measure import DataMeasurements, is_flat_image, measure
 from isthmus.advice.rows import rows_to_measure
 from isthmus.advice.rules import ALIKE, GOALS, Candidate, Choice, Goal, looks_clean
 from isthmus.data.batches import split
@@ -65,7 +65,7 @@ class Advice:
     goal: str
     preset: str
     recipe: Recipe
-    facts: Facts
+    facts: DataMeasurements
     choices: tuple[Choice, ...]
     kinds: tuple[Weighed, ...]
     warnings: tuple[str, ...]
@@ -153,7 +153,7 @@ def advise(X: Any, goal: str, *, seed: int = 0) -> Advice:
 
 
 def _first_that_fits(
-    goal: Goal, facts: Facts, schema: Schema
+    goal: Goal, facts: DataMeasurements, schema: Schema
 ) -> tuple[Candidate, Recipe, tuple[Choice, ...], dict[str, str]]:
     """Return the first candidate that can be trained on these rows, and why those before it cannot."""
     refused: dict[str, str] = {}
@@ -173,7 +173,7 @@ def _first_that_fits(
     raise RecipeError(f"no kind of autoencoder fits {schema.describe()}: {refused}")
 
 
-def _unusable(kind: Kind, facts: Facts) -> str | None:
+def _unusable(kind: Kind, facts: DataMeasurements) -> str | None:
     """Return why a kind cannot be proposed for these rows; None if it can."""
     if facts.kind not in kind.rows:
         return f"for rows that are {' or '.join(_PLURAL.get(name, name) for name in kind.rows)}"
@@ -187,7 +187,7 @@ def _unusable(kind: Kind, facts: Facts) -> str | None:
 _PLURAL = {"image": "images", "vector": "vectors"}
 
 
-def _apply(candidate: Candidate, facts: Facts, *, tabular: bool) -> tuple[Recipe, tuple[Choice, ...]]:
+def _apply(candidate: Candidate, facts: DataMeasurements, *, tabular: bool) -> tuple[Recipe, tuple[Choice, ...]]:
     """Return the preset with the settings of its rules."""
     recipe = presets.get(candidate.preset)
     if tabular:
@@ -206,12 +206,12 @@ def _has(recipe: Recipe, setting: str) -> bool:
     return any(path == setting or path.startswith(setting + ".") for path in recipe.paths())
 
 
-def _training_rows(recipe: Recipe, facts: Facts) -> int:
+def _training_rows(recipe: Recipe, facts: DataMeasurements) -> int:
     training, _ = split(facts.rows, recipe.training.validation_fraction, recipe.training.seed)
     return len(training)
 
 
-def _weigh(goal: Goal, chosen: str, refused: dict[str, str], facts: Facts) -> tuple[Weighed, ...]:
+def _weigh(goal: Goal, chosen: str, refused: dict[str, str], facts: DataMeasurements) -> tuple[Weighed, ...]:
     """Return every kind, the chosen one first, then those that are suitable for the goal, then the others."""
     reasons = {candidate.preset: candidate.reason for candidate in goal.candidates}
     order = [chosen, *(name for name in reasons if name != chosen), *(name for name in KINDS if name not in reasons)]
@@ -227,7 +227,7 @@ def _weigh(goal: Goal, chosen: str, refused: dict[str, str], facts: Facts) -> tu
 
 # ---- what is left as it is -------------------------------------------------------------------------------------------
 
-_REASONS: dict[str, Callable[[Facts, Recipe], str]] = {
+_REASONS: dict[str, Callable[[DataMeasurements, Recipe], str]] = {
     "network.hidden_dims": lambda facts, recipe: (
         f"the default for rows of {'128 values or more' if facts.width >= 128 else 'fewer than 128 values'}"
     ),
@@ -243,7 +243,7 @@ _REASONS: dict[str, Callable[[Facts, Recipe], str]] = {
 }
 
 
-def _defaults(recipe: Recipe, given: tuple[Choice, ...], facts: Facts, schema: Schema) -> tuple[Choice, ...]:
+def _defaults(recipe: Recipe, given: tuple[Choice, ...], facts: DataMeasurements, schema: Schema) -> tuple[Choice, ...]:
     """Return the important settings without a rule, with the values that training will use."""
     resolved = recipe.resolve(schema, _training_rows(recipe, facts))
     values = resolved.paths() | {"objective.likelihood": resolved.likelihood.kind}
@@ -261,26 +261,26 @@ _FEW_ROWS = 500
 _NEARLY_ALL = 0.98
 
 
-def _few_rows(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _few_rows(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if facts.rows >= _FEW_ROWS:
         return None
     return f"{facts.rows} rows are few: a network may overfit; compare with PCA on test rows"
 
 
-def _duplicates(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _duplicates(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if not facts.duplicates:
         return None
     what = "1 row equals" if facts.duplicates == 1 else f"{facts.duplicates:,} rows equal"
     return f"{what} an earlier one: drop duplicates before you split training and test rows, or they are in both"
 
 
-def _constant(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _constant(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if not facts.constant or facts.kind == "image":
         return None
     return f"{facts.constant} of {facts.width} columns are constant and carry no information; they can be dropped"
 
 
-def _linear(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _linear(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     latents = recipe.code.latent_dim
     if (
         goal in ("detect", "generate")
@@ -293,13 +293,13 @@ def _linear(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | No
     return f"PCA with {latents} components explains {share}: try it first, it is simpler"
 
 
-def _nothing_in_common(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _nothing_in_common(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if facts.signal != 0:
         return None
     return "no component stands out of the noise: the columns are almost independent, so a code cannot help"
 
 
-def _ordered(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _ordered(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if is_flat_image(schema):
         side = int(facts.width**0.5)
         return f"rows of {facts.width} values may be images: pass them as {side} x {side} pixels to read them as images"
@@ -311,7 +311,7 @@ def _ordered(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | N
     )
 
 
-def _mostly_zero(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _mostly_zero(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if facts.kind == "image" or facts.binary or facts.zeros < 0.5:
         return None
     return (
@@ -320,14 +320,14 @@ def _mostly_zero(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str
     )
 
 
-def _bound(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _bound(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     if goal != "denoise" or facts.noise_is_clear or facts.binary or looks_clean(facts):
         return None
     what = "edges and texture count as noise" if facts.kind == "image" else "its spectrum has no flat tail"
     return f"the noise of {facts.noise:.2g} is an upper bound ({what}); if you know the noise, set corruption.std to it"
 
 
-def _unlabelled(facts: Facts, schema: Schema, recipe: Recipe, goal: str) -> str | None:
+def _unlabelled(facts: DataMeasurements, schema: Schema, recipe: Recipe, goal: str) -> str | None:
     return "train on normal rows only, as far as you know them" if goal == "detect" else None
 
 

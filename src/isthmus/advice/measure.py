@@ -14,14 +14,12 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-from sklearn.neighbors import NearestNeighbors
 
+from isthmus.advice.dimension import levina_bickel, two_nn
 from isthmus.data.encoding import SCALINGS
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Array, Doubles
 
 # More rows change the spectrum little; neighbours are looked for among fewer, since every pair is compared.
 SPECTRUM_ROWS = 5000
@@ -38,7 +36,7 @@ _EDGE_SLACK = 1.05
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataMeasurements:
     """The measurements.
 
     Attributes:
@@ -116,7 +114,7 @@ class Facts:
         return data | {"variances": list(self.variances), "components": {str(k): v for k, v in self.components.items()}}
 
 
-def measure(rows: Array, schema: Schema, seed: int = 0) -> Facts:
+def measure(rows: Array, schema: Schema, seed: int = 0) -> DataMeasurements:
     """Measure rows `(rows, *shape)`, in the user's units.
 
     Args:
@@ -156,7 +154,7 @@ def measure(rows: Array, schema: Schema, seed: int = 0) -> Facts:
     reduced = (varying - varying.mean(0)) @ directions[:, :held]
     near = np.unique(reduced[:NEIGHBOUR_ROWS], axis=0)
     enough = len(near) >= FEWEST_NEIGHBOUR_ROWS
-    return Facts(
+    return DataMeasurements(
         rows=len(rows),
         kind=schema.kind,
         shape=schema.shape,
@@ -220,13 +218,13 @@ def count_duplicates(rows: Array) -> int:
     return len(rows) - len(seen)
 
 
-def spectrum(x: Floats) -> tuple[Floats, Floats]:
+def spectrum(x: Doubles) -> tuple[Doubles, Doubles]:
     """Return the variances along the principal components, largest first, and the components `(columns, count)`."""
     _, singular, directions = scipy.linalg.svd(x - x.mean(0), full_matrices=False, check_finite=False)
     return singular**2 / (len(x) - 1), directions.T
 
 
-def components_for(variances: Floats, share: float) -> int:
+def components_for(variances: Doubles, share: float) -> int:
     """Return how many components explain a share of the variance.
 
     Example:
@@ -236,76 +234,6 @@ def components_for(variances: Floats, share: float) -> int:
     held = np.cumsum(variances) / np.sum(variances)
     # A rounding below the share is not another component.
     return min(int(np.searchsorted(held, share - 1e-9)) + 1, len(variances))
-
-
-# ---- intrinsic dimension ---------------------------------------------------------------------------------------------
-
-
-def _distances(x: Floats, count: int) -> Floats:
-    """Return the distances to the nearest other rows, `(rows, count)`, nearest first."""
-    places = NearestNeighbors(n_neighbors=count).fit(x).kneighbors(return_distance=False)
-    # Measured anew, since the search squares before it subtracts, and finds zero between rows that are very near.
-    columns = [np.sqrt(((x - x[places[:, near]]) ** 2).sum(1)) for near in range(count)]
-    return np.sort(np.stack(columns, axis=1), axis=1)
-
-
-def two_nn(x: Floats, discard: float = 0.1) -> float:
-    """Return the intrinsic dimension from the distances to the two nearest neighbours.
-
-    For a uniform density in d dimensions, the ratio ``mu = r2 / r1`` has ``P(mu <= m) = 1 - m**-d``: d is the slope of
-    ``-log(1 - F(mu))`` on ``log(mu)``, through the origin.
-
-    Args:
-        x: `(rows, columns)`, all different.
-        discard: share of the largest ratios that are left out, as far from the law.
-
-    Example:
-        >>> x = np.random.default_rng(0).random((2000, 3))
-        >>> round(two_nn(x), 1)
-        2.9
-
-    Paper: Facco et al., Estimating the intrinsic dimension of datasets by a minimal neighborhood information,
-    Scientific Reports 2017, https://arxiv.org/abs/1803.06992.
-    """
-    near = _distances(x, 2)
-    logs = np.sort(np.log(near[:, 1] / near[:, 0]))
-    kept = logs[: int(len(logs) * (1 - discard))]
-    law = -np.log1p(-np.arange(1, len(kept) + 1) / len(logs))
-    return _at_most(x, float(kept @ law), float(kept @ kept))
-
-
-def levina_bickel(x: Floats, first: int = 10, last: int = 20) -> float:
-    """Return the intrinsic dimension by maximum likelihood.
-
-    With T_j the distance to the j-th neighbour, ``m_k(x) = (k - 2) / sum_{j<k} log(T_k / T_j)``, averaged over the rows
-    and over k. (k - 2 instead of k - 1 makes it unbiased.)
-
-    Args:
-        x: `(rows, columns)`, all different; more rows than `last`.
-        first: the smallest number of neighbours.
-        last: the largest.
-
-    Example:
-        >>> x = np.random.default_rng(0).random((2000, 3))
-        >>> round(levina_bickel(x), 1)
-        2.9
-
-    Paper: Levina and Bickel, Maximum Likelihood Estimation of Intrinsic Dimension, NIPS 2004.
-    """
-    logs = np.log(_distances(x, last))
-    estimates = []
-    for k in range(first, last + 1):
-        spread = (logs[:, k - 1 : k] - logs[:, : k - 1]).sum(1)
-        # Rows whose neighbours are all equally far, as on a lattice, say nothing.
-        told = spread[spread > 1e-9]
-        estimates.append(float(((k - 2) / told).mean()) if len(told) else float(x.shape[1]))
-    return _at_most(x, float(np.mean(estimates)), 1.0)
-
-
-def _at_most(x: Floats, above: float, below: float) -> float:
-    """Return a ratio, as long as it is no more than there are columns."""
-    columns = float(x.shape[1])
-    return above / below if above < columns * below else columns
 
 
 # ---- noise -----------------------------------------------------------------------------------------------------------
@@ -327,7 +255,7 @@ class Floor:
     share: float
 
 
-def noise_floor(x: Floats) -> Floor:
+def noise_floor(x: Doubles) -> Floor:
     """Return the noise of a table from the tail of its spectrum.
 
     The residual of a column's linear regression on the others is its noise, up to a factor that is similar for all
@@ -360,7 +288,7 @@ def noise_floor(x: Floats) -> Floor:
     return Floor(float(np.median(residual)) * factor**0.5, signal, len(tail) / short)
 
 
-def _residuals(x: Floats) -> Floats:
+def _residuals(x: Doubles) -> Doubles:
     """Return the residual of each column's regression on the other columns, as a standard deviation."""
     rows, columns = x.shape
     spread = x.std(0)
@@ -419,7 +347,7 @@ def image_noise(images: Array) -> float:
     return float(np.median(np.sqrt(np.pi / 2) * np.abs(left).mean(axis=(1, 2)) / 6))
 
 
-def _neighbour_correlation(x: Floats) -> float | None:
+def _neighbour_correlation(x: Doubles) -> float | None:
     if x.shape[1] < 3:
         return None
     z = (x - x.mean(0)) / x.std(0)

@@ -11,9 +11,10 @@ from isthmus.data.fit_encoding import EncodingFitter
 from isthmus.data.in_memory import TableRows
 from isthmus.data.kinds import encoding_fitter
 from isthmus.data.open import open_source
-from isthmus.data.source import Array, Source
+from isthmus.data.source import Source
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array
 
 # Of more rows that lie on disk, so many that are spread evenly are measured.
 _MOST_ON_DISK = 100_000

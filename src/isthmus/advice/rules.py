@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.advice.measure import Facts
+from isthmus.advice.measure import DataMeasurements
 
 # Of training rows that are taken a step, and steps, as in the measurement on the ADBench tables.
 _BATCH, _STEPS = 256, {"vector": 2000, "image": 600}
@@ -39,7 +39,7 @@ class Choice:
     given: bool = True
 
 
-Rule = Callable[[Facts], Choice | None]
+Rule = Callable[[DataMeasurements], Choice | None]
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class Goal:
 # ---- the latent ------------------------------------------------------------------------------------------------------
 
 
-def tenfold(facts: Facts) -> str:
+def tenfold(facts: DataMeasurements) -> str:
     """Return the rule of thumb: a code 10 to 20 times smaller than the row."""
     low, high = max(1, round(facts.width / 20)), max(1, round(facts.width / 10))
     return f"a 10- to 20-fold reduction: {f'{low} to {high}' if low < high else low}"
 
 
-def _latent(facts: Facts, limits: dict[str, int], *reasons: str) -> Choice:
+def _latent(facts: DataMeasurements, limits: dict[str, int], *reasons: str) -> Choice:
     """Return twice the intrinsic dimension, within limits: numbers of latents by their reason."""
     if facts.intrinsic is None:
         wanted, known = facts.components[95], f"{facts.components[95]} components hold 95 % of the variance"
@@ -97,29 +97,29 @@ def _latent(facts: Facts, limits: dict[str, int], *reasons: str) -> Choice:
     return Choice("code.latent_dim", max(1, min(wanted, most)), "; ".join((reason, *reasons, tenfold(facts))))
 
 
-def _lossless(facts: Facts) -> dict[str, int]:
+def _lossless(facts: DataMeasurements) -> dict[str, int]:
     limits = {"one less than the row has values": facts.width - 1, "what PCA needs": facts.components[99]}
     if facts.noise_is_clear and facts.signal:
         limits["the components above the noise"] = facts.signal
     return limits
 
 
-def narrow(facts: Facts) -> Choice:
+def narrow(facts: DataMeasurements) -> Choice:
     """Twice the intrinsic dimension, and narrower than the row, so that the network cannot copy."""
     return _latent(facts, _lossless(facts))
 
 
-def roomy(facts: Facts) -> Choice:
+def roomy(facts: DataMeasurements) -> Choice:
     """The same, up to the width of the row, for networks that noise keeps from copying."""
     return _latent(facts, {"the width of a row": facts.width})
 
 
-def spare(facts: Facts) -> Choice:
+def spare(facts: DataMeasurements) -> Choice:
     """The same for a variational code, which leaves surplus latents unused."""
     return _latent(facts, _lossless(facts), "a VAE leaves spare ones unused")
 
 
-def plane(facts: Facts) -> Choice:
+def plane(facts: DataMeasurements) -> Choice:
     """Two latents, for a map."""
     reason = f"a map has two; PCA's two hold {facts.explained(2):.0%} of the variance"
     if facts.intrinsic is not None and facts.intrinsic > _FLAT:
@@ -130,7 +130,7 @@ def plane(facts: Facts) -> Choice:
 # ---- corruption ------------------------------------------------------------------------------------------------------
 
 
-def _units(facts: Facts) -> str:
+def _units(facts: DataMeasurements) -> str:
     if facts.scaling == "standard":
         return "standard deviations"
     return f"times the values' standard deviation of {facts.spread:.2g}"
@@ -141,7 +141,7 @@ _MEASURED_ON = ("vector", "image")
 _SMALL = 4096
 
 
-def detecting_noise(facts: Facts) -> Choice:
+def detecting_noise(facts: DataMeasurements) -> Choice:
     """The noise with the best results: a different strength for each row."""
     # Images and curves take more, as most of their values can be told from others.
     curve = is_curve(facts)
@@ -152,7 +152,7 @@ def detecting_noise(facts: Facts) -> Choice:
     return Choice("corruption.std", value, f"drawn for each row, {low} to {high} {units}: {_where(facts)}")
 
 
-def matched_noise(facts: Facts) -> Choice:
+def matched_noise(facts: DataMeasurements) -> Choice:
     """Noise as strong as that of the data: the network learns to remove noise like that of training."""
     if facts.binary:
         return Choice("corruption", {"kind": "salt_and_pepper", "rate": 0.1}, "binary values are flipped, not shifted")
@@ -164,12 +164,12 @@ def matched_noise(facts: Facts) -> Choice:
     return Choice("corruption.std", round(facts.noise, 3), why)
 
 
-def looks_clean(facts: Facts) -> bool:
+def looks_clean(facts: DataMeasurements) -> bool:
     """Return whether there is too little noise to learn from."""
     return facts.noise < _LEAST_NOISE * facts.spread
 
 
-def feature_noise(facts: Facts) -> Choice:
+def feature_noise(facts: DataMeasurements) -> Choice:
     """Masked values, which have to be predicted from the rest of the row."""
     reason = "masked values have to be predicted from the rest of the row (Vincent et al. 2010)"
     return Choice("corruption", {"kind": "mask", "rate": 0.3}, reason)
@@ -178,14 +178,14 @@ def feature_noise(facts: Facts) -> Choice:
 # ---- likelihood and scaling ------------------------------------------------------------------------------------------
 
 
-def scaling(facts: Facts) -> Choice | None:
+def scaling(facts: DataMeasurements) -> Choice | None:
     """The scaling of the measurements, if the default of `isthmus fit` is another."""
     if facts.scaling == "unit" or facts.low < 0 or facts.high > 1:
         return None
     return Choice("preprocessing", "standard", "values are in [0, 1], but columns of a table should have equal weight")
 
 
-def detecting_scaling(facts: Facts) -> Choice | None:
+def detecting_scaling(facts: DataMeasurements) -> Choice | None:
     """One range for the steps of a curve; for other rows as `scaling`."""
     if not is_curve(facts):
         return scaling(facts)
@@ -193,19 +193,19 @@ def detecting_scaling(facts: Facts) -> Choice | None:
     return Choice("preprocessing", "unit", why)
 
 
-def is_curve(facts: Facts) -> bool:
+def is_curve(facts: DataMeasurements) -> bool:
     """Return whether columns look like the steps of one measurement, each much like the next."""
     return facts.kind == "vector" and not facts.binary and facts.neighbours is not None and facts.neighbours >= ALIKE
 
 
-def bits(facts: Facts) -> Choice | None:
+def bits(facts: DataMeasurements) -> Choice | None:
     """For binary rows, the probability of each value."""
     if not facts.binary:
         return None
     return Choice("objective.likelihood", "bernoulli", "every value is 0 or 1")
 
 
-def density(facts: Facts) -> Choice:
+def density(facts: DataMeasurements) -> Choice:
     """A likelihood that can be sampled."""
     if facts.binary:
         return Choice("objective.likelihood", "bernoulli", "every value is 0 or 1")
@@ -218,24 +218,24 @@ def density(facts: Facts) -> Choice:
 # ---- network and training --------------------------------------------------------------------------------------------
 
 
-def _where(facts: Facts) -> str:
+def _where(facts: DataMeasurements) -> str:
     if is_curve(facts):
         return "as measured on heart beats (ECG5000)"
     measured = {"vector": "the ADBench tables", "image": "digits of MNIST"}
     return f"as measured on {measured[facts.kind]}" if facts.kind in measured else "measured on tables and images"
 
 
-def measured_layers(facts: Facts) -> Choice | None:
+def measured_layers(facts: DataMeasurements) -> Choice | None:
     """The layers of the benchmark on the ADBench tables."""
     return Choice("network.hidden_dims", [256, 256], _where(facts)) if facts.kind in _MEASURED_ON else None
 
 
-def measured_activation(facts: Facts) -> Choice | None:
+def measured_activation(facts: DataMeasurements) -> Choice | None:
     """The activation of the same benchmark."""
     return Choice("network.activation", "silu", _where(facts)) if facts.kind in _MEASURED_ON else None
 
 
-def measured_steps(facts: Facts) -> Choice | None:
+def measured_steps(facts: DataMeasurements) -> Choice | None:
     """The length of the same benchmark, in epochs."""
     if facts.kind not in _MEASURED_ON:
         return None
@@ -244,12 +244,12 @@ def measured_steps(facts: Facts) -> Choice | None:
     return Choice("training.epochs", max(3, round(wanted / steps)), f"about {wanted:,} steps, {_where(facts)}")
 
 
-def measured_rate(facts: Facts) -> Choice | None:
+def measured_rate(facts: DataMeasurements) -> Choice | None:
     """The learning rate for images: a network that fits too closely reconstructs anomalies too."""
     return Choice("training.learning_rate", 0.001, _where(facts)) if facts.kind == "image" else None
 
 
-def measured_patience(facts: Facts) -> Choice | None:
+def measured_patience(facts: DataMeasurements) -> Choice | None:
     """No early stopping: an epoch of a small table is a step or two, and its loss is noisy."""
     if facts.kind not in _MEASURED_ON:
         return None

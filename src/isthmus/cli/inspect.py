@@ -238,10 +238,10 @@ def hint_of(schema: pa.Schema, columns: tuple[Column, ...]) -> str:
 
 # ---- rows of other kinds ---------------------------------------------------------------------------------------------
 
-Facts = list[tuple[str, str]]
+ColumnStatistics = list[tuple[str, str]]
 
 
-def _array(source: Any) -> Facts:
+def _array(source: Any) -> ColumnStatistics:
     names = getattr(source, "names", None)
     return [("columns", ", ".join(map(_name, names)))] if names else []
 
@@ -250,7 +250,7 @@ def _images_line(source: Any) -> str:
     return f"image rows of shape {'x'.join(map(str, source.shape))}, {source.dtype}"
 
 
-def _images(source: Any) -> Facts:
+def _images(source: Any) -> ColumnStatistics:
     if not hasattr(source, "labels"):
         return _array(source)
     facts = [("files", f"{len(set(source.names))}, such as {source.names[0]}")]
@@ -264,7 +264,7 @@ def _images(source: Any) -> Facts:
     return facts
 
 
-def _series(source: Any) -> Facts:
+def _series(source: Any) -> ColumnStatistics:
     if not hasattr(source, "series"):
         return _array(source)
     sizes = source.lengths
@@ -297,7 +297,7 @@ def _duration(step: float, unit: str) -> str:
     return f"{step:g}{unit}"
 
 
-def _tokens(source: Any) -> Facts:
+def _tokens(source: Any) -> ColumnStatistics:
     sizes = np.diff(source._starts)
     vocabulary = source.vocabulary
     return [
@@ -311,7 +311,7 @@ def _vocabulary(stored: Any) -> str:
     return f"{len(tokens)} {stored.get('level', '')} tokens: {_some([repr(token) for token in tokens], 12)}"
 
 
-def _ratings(source: Any) -> Facts:
+def _ratings(source: Any) -> ColumnStatistics:
     users, items = source.matrix.shape
     entries = source.matrix.nnz
     columns = source.columns

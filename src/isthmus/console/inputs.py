@@ -14,8 +14,9 @@ from isthmus.data.arrays import as_rows, check_values, column_of, read, read_con
 from isthmus.data.in_memory import ArrayRows, TableRows
 from isthmus.data.open import open_source
 from isthmus.data.ratings.matrix import SparseRows
-from isthmus.data.source import Numbers, Source, Stated
+from isthmus.data.source import Source, Stated
 from isthmus.errors import DataError, explain, unknown_name
+from isthmus.typing import Integers
 
 if TYPE_CHECKING:
     from isthmus.estimator.autoencoder import Autoencoder
@@ -184,7 +185,7 @@ def _without(source: Source, data: str, names: Sequence[str], dropped: Sequence[
     return open_source(data, rows="table", drop=(*dropped, *names))
 
 
-def some_rows(source: Source, rows: Numbers) -> Source:
+def some_rows(source: Source, rows: Integers) -> Source:
     """Return some rows of a source, in the order that is asked for, in memory."""
     block = source.take(rows)
     if source.kind == "table":

@@ -15,9 +15,7 @@ from isthmus.atomic import write_whole
 from isthmus.data.files.writers import FORMS, SUFFIXES, TEXTS, Texts, Writer, as_array
 from isthmus.errors import DataError, explain, unknown_name
 from isthmus.schema import Column, Schema
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
+from isthmus.typing import Array
 
 # Written block by block; .npz, and pictures of many images, are written whole.
 KINDS = (*SUFFIXES, ".npz", ".png", ".zip")

@@ -16,6 +16,7 @@ import torch
 from isthmus.data.files.readers import READERS, load_file
 from isthmus.data.tables.dataframes import are_texts
 from isthmus.errors import DataError, DataTypeError, explain, unknown_name
+from isthmus.typing import Array
 
 __all__ = [
     "READERS",
@@ -30,8 +31,6 @@ __all__ = [
     "read_labels",
     "rows_of",
 ]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from isthmus.data.arrays import as_rows
 from isthmus.errors import DataError, explain, unknown_name
+from isthmus.typing import Singles
 
-Told = np.ndarray[Any, np.dtype[np.float32]]
 Label = int | str
 
 
@@ -32,7 +32,7 @@ def labels_of(condition: Any) -> tuple[Label, ...] | None:
     return tuple(sorted({_label(value) for value in values}, key=lambda label: (isinstance(label, str), label)))
 
 
-def as_condition(condition: Any, rows: int, labels: tuple[Label, ...] | None, width: int) -> Told | None:
+def as_condition(condition: Any, rows: int, labels: tuple[Label, ...] | None, width: int) -> Singles | None:
     """Return what the model is told, `(rows, width)`.
 
     Args:
@@ -72,7 +72,7 @@ def _examples(labels: tuple[Label, ...] | None) -> str:
     return "" if labels is None else f" (one of the labels {', '.join(map(repr, labels[:10]))})"
 
 
-def _one_hot(condition: Any, rows: int, labels: tuple[Label, ...]) -> Told:
+def _one_hot(condition: Any, rows: int, labels: tuple[Label, ...]) -> Singles:
     given = np.asarray(condition)
     if given.ndim == 0:
         given = np.repeat(given, rows)

@@ -14,11 +14,12 @@ from torch import Tensor
 from isthmus.data.arrays import check_finite
 from isthmus.data.encoding import Encoding
 from isthmus.data.in_memory import refuse_missing
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.tables.encoding import TableEncoding
 from isthmus.schema import Batch, Schema
+from isthmus.typing import Array, Integers
 
-NONE: Numbers = np.empty(0, np.int64)
+NONE: Integers = np.empty(0, np.int64)
 # Rows that are read at a time, if a row is small.
 _ROWS = 1 << 14
 _VALUES = 1 << 22
@@ -74,7 +75,7 @@ class EncodedRows:
         for _, batch in self.pairs():
             yield batch
 
-    def batch(self, block: Any, conditions: Array | None = None, rows: int | Numbers = 0) -> Batch:
+    def batch(self, block: Any, conditions: Array | None = None, rows: int | Integers = 0) -> Batch:
         """Return one block encoded; `rows` is the number of its first row, or of each, for messages."""
         if isinstance(self.encoding, TableEncoding):
             x = torch.from_numpy(self.encoding.forward(block, rows=rows))
@@ -91,7 +92,7 @@ class EncodedRows:
                 x, mask = torch.where(seen, x, 0.0), seen
         return Batch(x, mask, None if conditions is None else torch.from_numpy(conditions))
 
-    def whole(self, rows: Numbers) -> Batch:
+    def whole(self, rows: Integers) -> Batch:
         """Return some rows, in rising order, encoded all at once."""
         x = torch.empty(len(rows), *self.schema.row)
         mask: Tensor | None = None
@@ -106,7 +107,7 @@ class EncodedRows:
                 mask[part] = batch.mask
         return Batch(x, mask, None if self.conditions is None else torch.from_numpy(self.conditions[rows]))
 
-    def _taken(self, rows: Numbers) -> Iterator[Any]:
+    def _taken(self, rows: Integers) -> Iterator[Any]:
         size = block_rows(self.schema)
         if self.source.in_memory:
             for start in range(0, len(rows), size):
@@ -117,7 +118,7 @@ class EncodedRows:
                     yield block
 
 
-def divided(source: Source, out: Numbers, size: int) -> Iterator[tuple[Numbers, Any, Any]]:
+def divided(source: Source, out: Integers, size: int) -> Iterator[tuple[Integers, Any, Any]]:
     """Yield the rows of a source block by block, each block in two.
 
     Args:
@@ -156,7 +157,7 @@ def block_rows(schema: Schema) -> int:
     return int(np.clip(_VALUES // max(1, int(np.prod(schema.row))), 256, _ROWS)) // 256 * 256
 
 
-def _refuse(block: Any, schema: Schema, rows: int | Numbers) -> None:
+def _refuse(block: Any, schema: Schema, rows: int | Integers) -> None:
     if schema.columns is not None:
         refuse_missing(block, rows)
     first = rows if isinstance(rows, int) else int(rows[0])

@@ -11,10 +11,10 @@ import numpy as np
 
 from isthmus.errors import ArtifactError, DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Floats
 
 # Values that are scaled at a time.
 _PART = 1 << 17
-Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 class Encoding(ABC):

@@ -11,9 +11,10 @@ import numpy as np
 from isthmus.data.encoded import divided
 from isthmus.data.encoding import SCALINGS, Encoding, Standard
 from isthmus.data.in_memory import ArrayRows
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array, Integers
 
 # Rows that are looked at at a time.
 ROWS_AT_A_TIME = 1 << 14
@@ -38,7 +39,7 @@ class EncodingFitter(ABC):
 class ArrayEncodingFitter(EncodingFitter):
     """Of an array in memory: the range is that of all rows, the scaling of the training rows."""
 
-    def __init__(self, source: ArrayRows, held: Numbers) -> None:
+    def __init__(self, source: ArrayRows, held: Integers) -> None:
         self.values, self.out = source.values, held
         self.schema = replace(
             Schema.of(source.values, source.names), kind=source.kind, metadata=dict(source.metadata) or None
@@ -52,7 +53,7 @@ class ArrayEncodingFitter(EncodingFitter):
 class StreamedEncodingFitter(EncodingFitter):
     """Of arrays that are read block by block: extremes and moments of the training rows, in one pass."""
 
-    def __init__(self, source: Source, held: Numbers) -> None:
+    def __init__(self, source: Source, held: Integers) -> None:
         self.source, self.out, self.seen = source, held, 0
         parts = []
         for _, block, out in divided(source, held, ROWS_AT_A_TIME):

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.tables.columns import row_number
 from isthmus.errors import DataError
+from isthmus.typing import Array, Integers
 
 
 class ArrayRows(Source):
@@ -34,7 +35,7 @@ class ArrayRows(Source):
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, rows: Numbers) -> Array:
+    def take(self, rows: Integers) -> Array:
         found: Array = self.values[rows]
         return found
 
@@ -75,7 +76,7 @@ class TableRows(Source):
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def take(self, rows: Numbers) -> pa.Table:
+    def take(self, rows: Integers) -> pa.Table:
         return self.table.take(pa.array(rows))
 
     def blocks(self, size: int) -> Iterator[pa.Table]:

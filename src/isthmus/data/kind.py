@@ -13,11 +13,12 @@ from isthmus.data.arrays import check_values
 from isthmus.data.encoding import Encoding, from_state
 from isthmus.data.fit_encoding import ArrayEncodingFitter, EncodingFitter, StreamedEncodingFitter
 from isthmus.data.in_memory import ArrayRows
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.spec import RowsSpec
 from isthmus.data.tables.columns import is_number
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array, Integers
 
 # What a row of a model means besides its shape, by its place in the metadata of source and schema.
 _MEANINGS = {"vocabulary": "vocabulary", "items": "items", "channels": "channels"}
@@ -73,7 +74,7 @@ class RowKind(ABC):
 
     # ---- encoding ------------------------------------------------------------------------------------------------
 
-    def fitter(self, source: Any, held: Numbers) -> EncodingFitter:
+    def fitter(self, source: Any, held: Integers) -> EncodingFitter:
         """Return the schema, and what fits the encoding, from one pass over the training rows.
 
         Args:

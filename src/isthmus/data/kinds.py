@@ -13,13 +13,13 @@ from isthmus.data.in_memory import ArrayRows
 from isthmus.data.kind import RowKind
 from isthmus.data.ratings.kind import RatingKind
 from isthmus.data.series.kind import SeriesKind
-from isthmus.data.source import Array, Numbers
 from isthmus.data.tables.columns import check_stated
 from isthmus.data.tables.kind import TableKind
 from isthmus.data.text.kind import TokenKind
 from isthmus.data.vectors import VectorKind
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array, Integers
 
 ROW_KINDS: dict[str, RowKind] = {
     "vector": VectorKind(),
@@ -31,7 +31,7 @@ ROW_KINDS: dict[str, RowKind] = {
 }
 
 
-def encoding_fitter(source: Any, held: Numbers = NONE) -> EncodingFitter:
+def encoding_fitter(source: Any, held: Integers = NONE) -> EncodingFitter:
     """Return what one pass over the training rows found: the schema, and how the encoding is fitted.
 
     Args:

@@ -11,9 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from isthmus.seeds import derive
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
+from isthmus.typing import Integers
 
 # Rows that lie together in a source and are read at once when it is shuffled.
 RUN = 256
@@ -57,7 +55,7 @@ class Source(ABC):
         """Return the number of rows; it may take a pass over the data the first time."""
 
     @abstractmethod
-    def take(self, rows: Numbers) -> Any:
+    def take(self, rows: Integers) -> Any:
         """Return the block of some rows by number, in the order that is asked for.
 
         Raises:
@@ -78,7 +76,7 @@ class Source(ABC):
     def width(self) -> int:
         """Numbers that a row has, about."""
 
-    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, Any]]:
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Integers, Any]]:
         """Yield row numbers and their block, each row once, in an order that (seed, epoch) alone decides.
 
         In memory any row is as near as any other; from elsewhere runs of neighbouring rows are drawn, which who

@@ -13,9 +13,9 @@ import torch
 
 from isthmus.data.batches import BatchSource, take
 from isthmus.data.encoded import EncodedRows, block_rows, select
-from isthmus.data.source import Numbers
 from isthmus.schema import Batch
 from isthmus.seeds import derive
+from isthmus.typing import Integers
 
 # Blocks that wait to be trained on; each is some megabytes.
 _AHEAD = 2
@@ -42,7 +42,7 @@ class StreamingBatches(BatchSource):
         device: where batches are put.
     """
 
-    def __init__(self, encoded: EncodedRows, held: Numbers, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(self, encoded: EncodedRows, held: Integers, batch_size: int, seed: int, device: torch.device) -> None:
         self.encoded, self.held, self.batch_size, self.seed, self.device = encoded, held, batch_size, seed, device
         self.rows = len(encoded) - len(held)
         self._some: Batch | None = None

@@ -9,9 +9,10 @@ import pyarrow as pa
 from isthmus.data.files.npy import NpyRows
 from isthmus.data.in_memory import ArrayRows, TableRows
 from isthmus.data.kind import RowKind, as_array, check_meanings, check_stored
-from isthmus.data.source import Array, Source
+from isthmus.data.source import Source
 from isthmus.data.spec import RowsSpec
 from isthmus.schema import Schema
+from isthmus.typing import Array
 
 
 class VectorKind(RowKind):

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from isthmus.errors import DataError
+from isthmus.typing import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 # No file of these sets unpacks to more.
 LARGEST = 1 << 28
 

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from isthmus.datasets.layouts import Array, Content, Layout, digest
+from isthmus.datasets.layouts import Content, Layout, digest
 from isthmus.datasets.registry import DatasetInfo, info
 from isthmus.errors import DataError, unknown_name
+from isthmus.typing import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,9 +24,7 @@ from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.training.device import threads
 from isthmus.training.health import sample
-
-Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Doubles, Floats
 
 # Rows go through the network in blocks of one size (the last one padded), since a matrix product's rounding may depend
 # on its shape: so a row has the same code and score alone and among a million. Small, so that one row is fast.

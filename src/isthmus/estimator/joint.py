@@ -13,7 +13,6 @@ from torch import nn
 from isthmus.codes import CodeOutput, Draw
 from isthmus.composition import Composition, Loss, Trainable
 from isthmus.data.encoded import NONE
-from isthmus.data.source import Numbers
 from isthmus.errors import RecipeError, explain
 from isthmus.estimator.autoencoder import Autoencoder, fitted, initialised, metrics_of
 from isthmus.estimator.prepare import TrainingData, prepare
@@ -22,6 +21,7 @@ from isthmus.recipe import Recipe
 from isthmus.schema import Batch
 from isthmus.training import choose_progress, train
 from isthmus.training.health import final_health
+from isthmus.typing import Integers
 
 
 class JointTraining(Trainable):
@@ -75,7 +75,7 @@ class JointTraining(Trainable):
 
 
 def fit_ensemble(
-    recipes: Sequence[Recipe], X: Any, *, condition: Any = None, excluded: Numbers = NONE, verbose: bool = False
+    recipes: Sequence[Recipe], X: Any, *, condition: Any = None, excluded: Integers = NONE, verbose: bool = False
 ) -> list[Autoencoder]:
     """Return one fitted autoencoder for each recipe, all of the same rows and the same encoding.
 

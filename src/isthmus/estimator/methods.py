@@ -22,12 +22,13 @@ from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.tables.dataframes import like_frame
 from isthmus.data.tables.encoding import filled_in
 from isthmus.errors import DataError, RecipeError, check_integer, explain
-from isthmus.estimator.inference import Doubles, Floats, Inference
+from isthmus.estimator.inference import Inference
 from isthmus.estimator.results import collect, joined, types_given, windows_to_steps
 from isthmus.metrics.health import Health
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
+from isthmus.typing import Doubles, Floats
 
 # Rows on which `health` is measured; its mutual information takes time as their square.
 _HEALTH_ROWS = 5000

@@ -20,7 +20,7 @@ from isthmus.data.in_memory import TableRows
 from isthmus.data.kinds import encoding_fitter
 from isthmus.data.open import open_source, warn_of
 from isthmus.data.series.windows import SeriesWindows
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.streaming import StreamingBatches
 from isthmus.data.tables.dataframes import frame_name
 from isthmus.errors import DataError, explain
@@ -28,6 +28,7 @@ from isthmus.recipe import Recipe
 from isthmus.schema import Batch, Schema
 from isthmus.seeds import derive
 from isthmus.training.device import choose_device
+from isthmus.typing import Array, Integers
 
 # Of rows that are read anew in every epoch so many, and so many numbers, are held out at most: these lie in memory.
 _MOST_HELD = 20_000
@@ -75,7 +76,7 @@ class TrainingData:
         return digest.hexdigest()
 
 
-def prepare(X: Any, recipe: Recipe, condition: Any = None, excluded: Numbers = NONE) -> TrainingData:
+def prepare(X: Any, recipe: Recipe, condition: Any = None, excluded: Integers = NONE) -> TrainingData:
     """Open, survey, split and encode the rows that a model is to be trained on.
 
     Args:
@@ -111,7 +112,7 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None, excluded: Numbers = N
     return TrainingData(recipe, schema, encoding, data, validation, encoded)
 
 
-def _held_out(source: Source, fraction: float, seed: int) -> Numbers:
+def _held_out(source: Source, fraction: float, seed: int) -> Integers:
     """Return the numbers of the rows that are held out, in order: of many rows, few enough to lie in memory."""
     rows = len(source)
     if isinstance(source, SeriesWindows):
@@ -127,7 +128,7 @@ def _held_out(source: Source, fraction: float, seed: int) -> Numbers:
 
 
 def _feeds(
-    encoded: EncodedRows, out: tuple[Numbers, Numbers], block: Any, batch_size: int, seed: int, device: torch.device
+    encoded: EncodedRows, out: tuple[Integers, Integers], block: Any, batch_size: int, seed: int, device: torch.device
 ) -> tuple[BatchSource, Batch | None]:
     """Return the training rows, and those held out: `out` are their numbers, and those of all that is left out."""
     held, left_out = out

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from isthmus.errors import DataError, explain
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from isthmus.typing import Array
 
 
 def finite(where: str, values: Any) -> Array:

@@ -14,7 +14,8 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from isthmus.errors import DataError, check_integer, check_number, explain
-from isthmus.metrics.arrays import Array, pair
+from isthmus.metrics.arrays import pair
+from isthmus.typing import Array
 
 
 def auroc(labels: Any, anomaly_scores: Any) -> float:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.errors import check_choice, check_integer, check_number
-from isthmus.metrics.arrays import Array, finite, pair
+from isthmus.metrics.arrays import finite, pair
 from isthmus.metrics.detection import binary, labelled
 from isthmus.seeds import derive
+from isthmus.typing import Array
 
 BIASES = ("flat", "front", "middle", "back")
 CARDINALITIES = ("one", "reciprocal")

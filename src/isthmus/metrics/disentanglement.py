@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import DataError, check_integer, explain
-from isthmus.metrics.arrays import Array, matrix
+from isthmus.metrics.arrays import matrix
 from isthmus.seeds import derive
+from isthmus.typing import Array
 
 _HELD_OUT = 0.2
 # The two sizes of a leaf that a forest is tried with: small ones find entangled factors, but follow the noise of

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import DataError, check_integer, explain
-from isthmus.metrics.arrays import Array, finite, matrix
+from isthmus.metrics.arrays import finite, matrix
 from isthmus.seeds import derive
+from isthmus.typing import Array
 
 _BLOCK_VALUES = 2**22
 _HELD_OUT = 0.1

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import DataError, check_integer, explain
-from isthmus.metrics.arrays import Array, matrix, pair
+from isthmus.metrics.arrays import matrix, pair
 from isthmus.seeds import derive
+from isthmus.typing import Array
 
 Health = dict[str, float | list[float]]
 

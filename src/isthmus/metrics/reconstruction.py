@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import DataError, check_number, explain
-from isthmus.metrics.arrays import Array, pair
+from isthmus.metrics.arrays import pair
+from isthmus.typing import Array
 
 _WINDOW, _SIGMA = 11, 1.5
 # The paper's K1 and K2: they keep the quotient finite where a window is flat.

@@ -14,8 +14,7 @@ from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.metrics import advice
 from isthmus.metrics.health import Health
 from isthmus.recipe import Recipe
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from isthmus.typing import Array
 
 _CODE_BYTES = 4  # codes are float32
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from isthmus.typing import Array
 
 INK = "#808080"
 BLUE, ORANGE, GREEN = "#3b82f6", "#f08c1a", "#22a06b"

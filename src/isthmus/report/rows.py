@@ -12,8 +12,9 @@ import numpy as np
 from isthmus.data.arrays import as_rows
 from isthmus.errors import DataError, explain
 from isthmus.estimator.autoencoder import Autoencoder
-from isthmus.report.evaluation import Array, flat, unit_range
+from isthmus.report.evaluation import flat, unit_range
 from isthmus.report.plots import PALETTE
+from isthmus.typing import Array
 
 # More rows change no figure visibly, and take time and memory.
 _MOST_ROWS, _MOST_VALUES = 10_000, 50_000_000

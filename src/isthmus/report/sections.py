@@ -11,9 +11,10 @@ from sklearn.manifold import TSNE
 
 from isthmus.errors import RecipeError
 from isthmus.report import plots
-from isthmus.report.evaluation import MEANINGS, Array, Evaluation, flat
+from isthmus.report.evaluation import MEANINGS, Evaluation, flat
 from isthmus.report.plots import Series
 from isthmus.report.rows import EXAMPLES, ReportRows
+from isthmus.typing import Array
 
 Section = dict[str, Any]
 

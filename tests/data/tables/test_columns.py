@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.data.tables.columns import Statistics, check_stated, parse_columns
-from isthmus.data.tables.statistics import Numbers
+from isthmus.data.tables.statistics import RunningStatistics
 from isthmus.errors import DataError, RecipeError
 from isthmus.schema import Column, Schema
 
@@ -34,7 +34,7 @@ def column(values: Any, stated: str | None = None, scaling: str = "columns", kin
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.integers(1, 60))
 def test_moments_and_extremes_are_numpys_on_any_blocks(values: list[float], block: int) -> None:
     x = np.asarray(values)
-    numbers = Numbers()
+    numbers = RunningStatistics()
     for start in range(0, len(x), block):
         numbers.update(x[start : start + block])
     assert (numbers.count, numbers.low, numbers.high) == (len(x), x.min(), x.max())
@@ -47,7 +47,7 @@ def test_moments_and_extremes_are_numpys_on_any_blocks(values: list[float], bloc
 @pytest.mark.parametrize("block", [1000, 4096, 70_000])
 def test_the_sample_does_not_depend_on_blocks(block: int) -> None:
     x = np.arange(70_000.0)
-    whole, parts = Numbers(), Numbers()
+    whole, parts = RunningStatistics(), RunningStatistics()
     whole.update(x)
     for start in range(0, len(x), block):
         parts.update(x[start : start + block])
@@ -58,7 +58,7 @@ def test_the_sample_does_not_depend_on_blocks(block: int) -> None:
 @pytest.mark.parametrize("period", [8, 24, 1000])
 def test_the_sample_sees_all_of_a_period(period: int) -> None:
     """Rows in order of time repeat: every 8th of hourly rows would be three hours of the day."""
-    numbers = Numbers()
+    numbers = RunningStatistics()
     numbers.update(np.arange(200_000.0) % period)
     counts = np.bincount(numbers.sample.astype(int), minlength=period)
     assert counts.min() > 0.5 * counts.mean()

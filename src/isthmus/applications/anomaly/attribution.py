@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,10 +14,7 @@ from isthmus.data.batches import take
 from isthmus.data.tables.encoding import TableEncoding, places
 from isthmus.estimator.inference import Inference
 from isthmus.schema import Batch, Schema
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-Floats = np.ndarray[Any, np.dtype[np.float32]]
+from isthmus.typing import Array, Doubles, Singles
 
 # Columns that are mended one after the other, and those that are tried each time.
 _STEPS, _TRIED = 5, 8
@@ -38,9 +35,9 @@ class ReferenceErrors:
         errors: the mean squared error of each part, `(parts,)`.
     """
 
-    centre: Floats
-    low: Floats
-    high: Floats
+    centre: Singles
+    low: Singles
+    high: Singles
     errors: Doubles
 
     @classmethod
@@ -78,7 +75,7 @@ class Shares:
     """
 
     shares: Doubles
-    expected: Floats
+    expected: Singles
 
 
 def owners(schema: Schema) -> Array:
@@ -93,7 +90,7 @@ def owners(schema: Schema) -> Array:
     return np.arange(int(np.prod(schema.row)))
 
 
-def expected_by(members: Sequence[Inference], batch: Batch) -> Floats:
+def expected_by(members: Sequence[Inference], batch: Batch) -> Singles:
     """Return the mean reconstruction over the members, in encoded units `(rows, *shape)`."""
     total = np.asarray(members[0].expected(batch), np.float64)
     for member in members[1:]:
@@ -170,7 +167,7 @@ class _Attribution:
         expected = np.clip(expected, self.usual.low, self.usual.high)
         return Shares(_normalised(falls + left, first), expected)
 
-    def _best(self, going: Array, excess: Doubles) -> tuple[Array, Floats, Doubles]:
+    def _best(self, going: Array, excess: Doubles) -> tuple[Array, Singles, Doubles]:
         """Return the column of each row that is best left out, the row with it filled in, and what error is left."""
         tried = np.argsort(-excess, axis=1, kind="stable")[:, :_TRIED]
         count, columns = tried.shape
@@ -188,7 +185,7 @@ class _Attribution:
         filled = np.where(inside[number, best], found[number, best], rows[number, best])
         return tried[number, best], filled, left[number, best]
 
-    def _possible(self, going: Array, column: Array, filled: Floats) -> Floats:
+    def _possible(self, going: Array, column: Array, filled: Singles) -> Singles:
         """Return rows whose filled-in columns have values that such a column can have: whole numbers, one category."""
         inside = column[:, None] == self.owner
         found = np.clip(filled, self.usual.low, self.usual.high)
@@ -197,15 +194,15 @@ class _Attribution:
             found = encoding.forward(encoding.inverse(found))
         return np.where(inside, found, self.rows[going])
 
-    def _expected(self, going: Array, rows: Floats) -> Floats:
+    def _expected(self, going: Array, rows: Singles) -> Singles:
         batch = take(self.batch, torch.from_numpy(going))
         return expected_by(self.members, batch.replace(x=torch.from_numpy(np.ascontiguousarray(rows)).to(batch.x)))
 
-    def _distance(self, rows: Floats) -> Doubles:
+    def _distance(self, rows: Singles) -> Doubles:
         """Return each part's squared distance from the mean of the training rows."""
         return _by_part(np.square(rows.astype(np.float64) - self.usual.centre), self.owner, self.parts)
 
-    def _errors(self, rows: Floats, expected: Floats, seen: Array | None) -> Doubles:
+    def _errors(self, rows: Singles, expected: Singles, seen: Array | None) -> Doubles:
         squares = np.square(rows.astype(np.float64) - expected)
         if seen is not None:
             squares[~seen] = 0.0

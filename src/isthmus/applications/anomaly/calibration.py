@@ -10,11 +10,12 @@ from isthmus.applications.anomaly.thresholds import rank_of, rows_needed
 from isthmus.data.batches import take
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.windows import SeriesWindows
-from isthmus.data.source import Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.streaming import join
 from isthmus.errors import DataError, explain
 from isthmus.schema import Batch
 from isthmus.seeds import derive
+from isthmus.typing import Integers
 
 _SHARE = 0.2
 # Up to this share, for a threshold at all.
@@ -30,7 +31,7 @@ FITTED, _RECENT = 50_000, 20_000
 
 def calibration_rows(
     source: Source, fraction: float | str, alpha: float | None, seed: int, training_contamination: float = 0.0
-) -> Numbers:
+) -> Integers:
     """Return the numbers of the calibration rows, in order.
 
     Windows of a series overlap: of several series whole ones calibrate, of one its end.
@@ -72,7 +73,7 @@ def _count(rows: int, alpha: float | None, training_contamination: float) -> int
     return whole if whole <= _AT_MOST * rows or whole <= count else count
 
 
-def halves(rows: int, calibration: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
+def halves(rows: int, calibration: Integers, seed: int) -> Iterator[tuple[Integers, Integers]]:
     """Yield the training rows in two halves, then the other way round; each in order."""
     left = np.setdiff1d(np.arange(rows), calibration)
     order = np.random.default_rng(derive(seed, "halves")).permutation(left)
@@ -81,7 +82,7 @@ def halves(rows: int, calibration: Numbers, seed: int) -> Iterator[tuple[Numbers
     yield second, first
 
 
-def training_rows(encoded: EncodedRows, out: Numbers) -> Batch:
+def training_rows(encoded: EncodedRows, out: Integers) -> Batch:
     """Return the encoded rows that are not left out; of many, so many that are spread evenly."""
     rows = np.delete(np.arange(len(encoded)), out)
     if len(rows) > FITTED:
@@ -89,7 +90,7 @@ def training_rows(encoded: EncodedRows, out: Numbers) -> Batch:
     return encoded.whole(rows)
 
 
-def in_parts(encoded: EncodedRows, rows: Numbers) -> Iterator[Batch]:
+def in_parts(encoded: EncodedRows, rows: Integers) -> Iterator[Batch]:
     """Yield encoded rows by number, some at a time."""
     for start in range(0, len(rows), FITTED):
         yield encoded.whole(rows[start : start + FITTED])

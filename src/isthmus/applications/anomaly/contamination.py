@@ -9,15 +9,14 @@ import numpy as np
 
 from isthmus.applications.anomaly.calibration import FITTED, halves, in_parts
 from isthmus.applications.anomaly.ensemble import Ensemble
-from isthmus.applications.anomaly.scores import Doubles
-from isthmus.data.source import Numbers
 from isthmus.estimator.joint import fit_ensemble
 from isthmus.recipe import Recipe
+from isthmus.typing import Doubles, Integers
 
 
 def two_halves(
-    recipe: Recipe, score_types: Sequence[str], X: Any, count: int, calibration: Numbers, condition: Any, seed: int
-) -> tuple[Numbers, Doubles]:
+    recipe: Recipe, score_types: Sequence[str], X: Any, count: int, calibration: Integers, condition: Any, seed: int
+) -> tuple[Integers, Doubles]:
     """Return the numbers of the training rows and their anomaly scores, `(rows,)` each.
 
     Two autoencoders learn a half of the training rows each and score the other half.
@@ -41,7 +40,7 @@ def two_halves(
     return np.concatenate(rows), np.concatenate(anomaly_scores)
 
 
-def most_anomalous(numbers: Numbers, anomaly_scores: Doubles, share: float) -> Numbers:
+def most_anomalous(numbers: Integers, anomaly_scores: Doubles, share: float) -> Integers:
     """Return the numbers of a share of the rows, those with the highest anomaly scores, in rising order.
 
     >>> most_anomalous(np.array([7, 8, 9, 10]), np.array([0.0, 5.0, 1.0, 9.0]), 0.5).tolist()

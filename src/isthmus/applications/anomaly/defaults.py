@@ -9,10 +9,11 @@ import numpy as np
 
 from isthmus.advice import advise
 from isthmus.data.encoded import NONE
-from isthmus.data.source import Numbers, Source
+from isthmus.data.source import Source
 from isthmus.estimator.autoencoder import as_recipe
 from isthmus.recipe import Recipe
 from isthmus.seeds import derive
+from isthmus.typing import Integers
 
 # What is not measured by `advise`, by kind of row.
 _STARTS = {"series": "denoising", "tokens": "autoencoder", "ratings": "denoising"}
@@ -20,7 +21,7 @@ _STARTS = {"series": "denoising", "tokens": "autoencoder", "ratings": "denoising
 _MEASURED = 100_000
 
 
-def default_recipe(source: Source, excluded: Numbers = NONE) -> Recipe:
+def default_recipe(source: Source, excluded: Integers = NONE) -> Recipe:
     """Return the recipe for rows of a source: what `advise` measures, or a start for rows that it does not measure.
 
     There are no validation rows, as the last epoch is kept and calibration rows are excluded anyway.
@@ -38,7 +39,7 @@ def default_recipe(source: Source, excluded: Numbers = NONE) -> Recipe:
     return recipe.replace({"training.validation_fraction": 0.0, "training.patience": None})
 
 
-def member_recipes(asked: Any, n_estimators: int, source: Source, calibration: Numbers, seed: int) -> list[Recipe]:
+def member_recipes(asked: Any, n_estimators: int, source: Source, calibration: Integers, seed: int) -> list[Recipe]:
     """Return a recipe for each autoencoder of an ensemble, which differ by their seeds.
 
     Args:

@@ -22,10 +22,9 @@ from isthmus.applications.anomaly.drift import Drift, Reference, compare
 from isthmus.applications.anomaly.ensemble import Ensemble
 from isthmus.applications.anomaly.explanation import Explanation, explain_rows
 from isthmus.applications.anomaly.images.heatmap import heat_maps
-from isthmus.applications.anomaly.scores import Doubles, score_types
+from isthmus.applications.anomaly.scores import score_types
 from isthmus.applications.anomaly.thresholds import (
     KINDS,
-    Bits,
     Threshold,
     check_level,
     false_discoveries,
@@ -54,6 +53,7 @@ from isthmus.estimator.results import collect
 from isthmus.recipe import Recipe
 from isthmus.schema import Batch
 from isthmus.seeds import derive
+from isthmus.typing import Booleans, Doubles
 
 File = str | Path | None
 
@@ -299,7 +299,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Return conformal p-values, `(rows,)`: for a new normal row p <= a has a probability of at most a."""
         return p_values(self.calibration_, self._anomaly_scores(X, condition))
 
-    def alarms(self, X: Any, *, fdr: float | None = None, condition: Any = None) -> Bits:
+    def alarms(self, X: Any, *, fdr: float | None = None, condition: Any = None) -> Booleans:
         """Return which rows are alarms, `(rows,)`.
 
         Args:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, ks_2samp
 
 from isthmus.data.tables.encoding import places
 from isthmus.schema import Batch, Schema
-
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Doubles
 
 _BINS = 10
 # Rows with more numbers (images) are compared by their anomaly score alone.

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.applications.anomaly.scores import SCORES, Doubles, Score, View
+from isthmus.applications.anomaly.scores import SCORES, Score, View
 from isthmus.errors import ArtifactError, RecipeError, check_integer
 from isthmus.estimator.inference import Inference
 from isthmus.schema import Batch
+from isthmus.typing import Doubles
 
 # Of the typical score; a score below counts as this, so that a perfect reconstruction has a logarithm.
 _LEAST = 1e-6

@@ -13,17 +13,17 @@ import torch
 from isthmus.applications.anomaly.attribution import ReferenceErrors, attribute
 from isthmus.applications.anomaly.ensemble import Ensemble
 from isthmus.applications.anomaly.messages import Part, Place, columns, region, sentence, stretch
-from isthmus.applications.anomaly.thresholds import Bits, Doubles, Threshold, p_values
+from isthmus.applications.anomaly.thresholds import Threshold, p_values
 from isthmus.data.batches import take
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.images.axes import channel_axis
-from isthmus.data.source import Numbers
 from isthmus.data.tables.columns import is_number
 from isthmus.data.tables.dataframes import frame_name, like_frame
 from isthmus.data.text.vocabulary import Vocabulary
 from isthmus.errors import DataError, explain
 from isthmus.estimator.results import joined, types_given
 from isthmus.schema import Schema
+from isthmus.typing import Booleans, Doubles, Integers
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Explanation(Sequence[RowExplanation]):
     """
 
     schema: Schema
-    rows: Numbers
+    rows: Integers
     anomaly_scores: Doubles
     p_values: Doubles
-    alarms: Bits
+    alarms: Booleans
     shares: Doubles
     seen: Any
     expected: Any
@@ -234,7 +234,7 @@ def explain_rows(
     )
 
 
-def _checked(rows: Sequence[int] | None, count: int) -> Numbers:
+def _checked(rows: Sequence[int] | None, count: int) -> Integers:
     if rows is None:
         return np.arange(count)
     given = np.asarray(rows)

@@ -18,8 +18,7 @@ from isthmus.applications.anomaly.messages import pair, percent
 from isthmus.data.images.axes import channel_axis
 from isthmus.errors import DataError, explain
 from isthmus.report.plots import BLUE, INK, ORANGE, dress, legend_above, shorten
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from isthmus.typing import Array
 
 # A picture of a pixel is enlarged to at least so many for a whole image.
 _SIDE = 256

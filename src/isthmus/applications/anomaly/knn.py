@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Doubles, Singles
 
 # Candidates beyond those wanted, so that rounding seldom leaves it open which are the nearest.
 _SPARE = 16
@@ -31,12 +28,12 @@ class NearestCodes:
         codes: `(codes, width)`, float32, all finite.
     """
 
-    def __init__(self, codes: Floats) -> None:
+    def __init__(self, codes: Singles) -> None:
         self.codes = codes
         self.tree = cKDTree(codes) if codes.shape[1] <= _FEW else None
         self.squares = np.square(codes, dtype=np.float64).sum(1).astype(np.float32)
 
-    def nearest(self, rows: Floats, count: int, *, skip: int = 0) -> Doubles:
+    def nearest(self, rows: Singles, count: int, *, skip: int = 0) -> Doubles:
         """Return Euclidean distances to the nearest codes `(rows, count)`, in rising order.
 
         A row that overflowed is infinitely far.
@@ -60,7 +57,7 @@ class NearestCodes:
             found[part] = distances[:, skip:]
         return found
 
-    def _squares(self, rows: Floats, wanted: int) -> Doubles:
+    def _squares(self, rows: Singles, wanted: int) -> Doubles:
         size = min(len(self.codes), wanted + _SPARE)
         if size == len(self.codes):
             return np.sort(_exact(self.codes[None], rows), axis=1)[:, :wanted]
@@ -78,7 +75,7 @@ class NearestCodes:
         return exact
 
 
-def _exact(codes: Floats, rows: Floats) -> Doubles:
+def _exact(codes: Singles, rows: Singles) -> Doubles:
     """Return squared distances `(rows, codes)` of rows `(rows, width)` to codes `(rows or 1, codes, width)`."""
     total = np.zeros((len(rows), codes.shape[1]))
     for place in range(rows.shape[1]):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Doubles
+
 Place = str | tuple[int, ...]
 
 # Parts that a sentence names, and the least share of one that is named beside the first.

@@ -15,7 +15,6 @@ from isthmus.applications.anomaly.explanation import Explanation, RowExplanation
 from isthmus.applications.anomaly.explanation_output import where
 from isthmus.applications.anomaly.messages import pair, percent
 from isthmus.applications.anomaly.results import DetectionResult
-from isthmus.applications.anomaly.thresholds import Bits, Doubles
 from isthmus.atomic import write_whole
 from isthmus.errors import DataError
 from isthmus.errors import explain as expected_got
@@ -29,6 +28,7 @@ from isthmus.metrics.detection import (
 )
 from isthmus.report import plots
 from isthmus.report.page import environment, making
+from isthmus.typing import Booleans, Doubles
 
 # Alarms that are shown, of rows with pictures, and the parts of each.
 _ROWS, _PICTURES, _PARTS = 40, 16, 5
@@ -211,7 +211,7 @@ def curve(x: Doubles, y: Doubles, point: tuple[float, float], names: tuple[str, 
 # ---- with labels ---------------------------------------------------------------------------------------------------
 
 
-def anomalies(labels: Any, normal: str | None) -> Bits:
+def anomalies(labels: Any, normal: str | None) -> Booleans:
     """Return which rows are anomalies by their labels.
 
     Raises:
@@ -219,7 +219,7 @@ def anomalies(labels: Any, normal: str | None) -> Bits:
     """
     texts = np.array([str(label) for label in np.asarray(labels).tolist()])
     known = (normal,) if normal is not None else _NORMAL
-    found: Bits = ~np.isin(texts if normal is not None else np.char.lower(texts), known)
+    found: Booleans = ~np.isin(texts if normal is not None else np.char.lower(texts), known)
     if found.all() or not found.any():
         seen = ", ".join(map(repr, np.unique(texts)[:6].tolist()))
         expected = f"labels of which some are that of normal rows ({' or '.join(map(repr, known))}) and some are not"
@@ -227,7 +227,7 @@ def anomalies(labels: Any, normal: str | None) -> Bits:
     return found
 
 
-def evaluated(found: DetectionResult, truth: Bits) -> dict[str, Any]:
+def evaluated(found: DetectionResult, truth: Booleans) -> dict[str, Any]:
     """Return how good the alarms are."""
     anomaly_scores, normal = found.anomaly_scores, int((~truth).sum())
     false, caught = int(found.alarms[~truth].sum()), int(found.alarms[truth].sum())
@@ -259,7 +259,7 @@ def evaluated(found: DetectionResult, truth: Bits) -> dict[str, Any]:
     return {"lines": lines, "roc": roc, "precision": recalled, "labels": _by_label(found, truth)}
 
 
-def _quality(found: DetectionResult, truth: Bits, false: int, caught: int) -> list[tuple[str, str, str]]:
+def _quality(found: DetectionResult, truth: Booleans, false: int, caught: int) -> list[tuple[str, str, str]]:
     """Return measures of the alarms, as (name, value, hint)."""
     anomaly_scores, count, normal = found.anomaly_scores, int(truth.sum()), int((~truth).sum())
     rate = percent(false_alarm_rate(truth, found.alarms))
@@ -296,7 +296,7 @@ def _beside_guarantee(found: DetectionResult, false: int, normal: int) -> str:
     return f"{said}: at {percent(threshold.level)} {between}, if rows are independent"
 
 
-def _by_label(found: DetectionResult, truth: Bits) -> list[tuple[str, str, str]]:
+def _by_label(found: DetectionResult, truth: Booleans) -> list[tuple[str, str, str]]:
     """Return each label of anomalies, how many rows have it, and how many of these were caught."""
     texts = np.array([str(label) for label in np.asarray(found.labels).tolist()])
     names, counts = np.unique(texts[truth], return_counts=True)

@@ -15,9 +15,10 @@ import pyarrow as pa
 from isthmus.applications.anomaly.detector import AnomalyDetector
 from isthmus.applications.anomaly.explanation import Explanation, RowExplanation
 from isthmus.applications.anomaly.messages import percent, value
-from isthmus.applications.anomaly.thresholds import Bits, Doubles, false_discoveries, p_values
+from isthmus.applications.anomaly.thresholds import false_discoveries, p_values
 from isthmus.data.files.writers import Writer
 from isthmus.data.source import Source
+from isthmus.typing import Booleans, Doubles
 
 # Columns that a line of the table names, and lines that are written at a time.
 _NAMED = 3
@@ -58,7 +59,7 @@ class DetectionResult:
         return p_values(self.detector.calibration_, self.anomaly_scores)
 
     @cached_property
-    def alarms(self) -> Bits:
+    def alarms(self) -> Booleans:
         """Which rows are alarms, `(rows,)`."""
         if self.fdr is not None:
             return false_discoveries(self.p_values, self.fdr)

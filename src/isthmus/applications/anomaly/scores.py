@@ -19,12 +19,12 @@ from isthmus.applications.anomaly.knn import NearestCodes
 from isthmus.data.batches import take
 from isthmus.data.images.axes import channel_axis
 from isthmus.errors import ArtifactError, RecipeError, explain, unknown_name
-from isthmus.estimator.inference import BLOCK, Floats, Inference
+from isthmus.estimator.inference import BLOCK, Inference
 from isthmus.metrics.reconstruction import ssim_map
 from isthmus.schema import Batch
 from isthmus.seeds import derive
+from isthmus.typing import Doubles, Floats
 
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
 State = dict[str, np.ndarray[Any, Any]]
 
 # Training codes that are kept for distances to them, at most.

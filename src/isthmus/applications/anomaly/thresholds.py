@@ -15,9 +15,7 @@ import numpy as np
 from scipy.stats import genpareto
 
 from isthmus.errors import ArtifactError, DataError, RecipeError, check_choice, check_integer, explain
-
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-Bits = np.ndarray[Any, np.dtype[np.bool_]]
+from isthmus.typing import Booleans, Doubles
 
 KINDS = ("conformal", "quantile", "contamination", "pot")
 # Of the calibration rows, the share whose excesses a generalised Pareto tail is fitted to, and the fewest of them.
@@ -159,7 +157,7 @@ def p_values(calibration: Doubles, anomaly_scores: Doubles) -> Doubles:
     return np.asarray((1.0 + above) / (1.0 + len(ordered)), np.float64)
 
 
-def false_discoveries(p: Doubles, level: float) -> Bits:
+def false_discoveries(p: Doubles, level: float) -> Booleans:
     """Return which rows Benjamini and Hochberg's procedure rejects, `(rows,)`.
 
     With conformal p-values of independent new rows the expected share of false ones among its alarms is at most

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from isthmus.data.files.readers import array_header
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.errors import DataError, explain, reason_of
+from isthmus.typing import Array, Integers
 
 
 class NpyRows(Source):
@@ -80,7 +81,7 @@ class NpyRows(Source):
                 + explain(was, came, "a copy that nobody writes to")
             )
 
-    def take(self, rows: Numbers) -> Array:
+    def take(self, rows: Integers) -> Array:
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
         out = np.empty((len(rows), *self.shape[1:]), self.dtype.newbyteorder("="))

@@ -21,8 +21,6 @@ from isthmus.data.files.delimited import read_delimited, read_json_lines
 from isthmus.data.tables.dataframes import without_null_labels
 from isthmus.errors import DataError, explain, reason_of, unknown_name
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 # What a packed file may unpack to: a file of a megabyte may hold a gigabyte of zeros.
 _MOST_UNPACKED = 1 << 30
 _PIECE = 1 << 20

@@ -16,8 +16,8 @@ from isthmus.atomic import temporary_beside
 from isthmus.data.text.vocabulary import Vocabulary
 from isthmus.errors import DataError, explain, unknown_name
 from isthmus.schema import Schema
+from isthmus.typing import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Texts = Callable[[Array], list[str]]
 
 

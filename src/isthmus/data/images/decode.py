@@ -30,8 +30,7 @@ from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, UnidentifiedIm
 from isthmus.data.images.layout import MAX_PIXELS, Header, Layout
 from isthmus.data.images.locate import MAX_BYTES, UnreadableError
 from isthmus.errors import reason_of
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from isthmus.typing import Array
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 _GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")

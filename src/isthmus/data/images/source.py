@@ -14,9 +14,10 @@ import numpy as np
 from isthmus.data.images.decode import read_header, read_pixels
 from isthmus.data.images.layout import Header, Layout, check_options, layout_of, unequal
 from isthmus.data.images.locate import Place, UnreadableError, find
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.errors import DataError, explain
 from isthmus.seeds import derive
+from isthmus.typing import Array, Integers
 
 # A shuffled block has about this many bytes and at most so many rows, and so many blocks are decoded ahead.
 _BLOCK_BYTES, _BLOCK_ROWS, _AHEAD = 1 << 25, 4096, 2
@@ -200,7 +201,7 @@ class ImageFiles(Source):
     def __len__(self) -> int:
         return len(self.places)
 
-    def take(self, rows: Numbers) -> Array:
+    def take(self, rows: Integers) -> Array:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise DataError("rows: " + explain(f"numbers from 0 to {len(self) - 1}", f"{rows.min()} to {rows.max()}",
@@ -208,14 +209,14 @@ class ImageFiles(Source):
         with self._pool() as pool:
             return self._begin(rows, pool)()
 
-    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, Array]]:
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Integers, Array]]:
         generator = np.random.default_rng(derive(seed, "runs", epoch))
         order = generator.permutation(len(self._files))
         counts = np.diff(self._starts)[order]
         # What a block holds depends on the rows alone, never on what is cached.
         block = (np.cumsum(counts) - counts) * max(self._layout.row_bytes, _BLOCK_BYTES // _BLOCK_ROWS) // _BLOCK_BYTES
         pieces = np.split(order, np.flatnonzero(np.diff(block)) + 1)
-        waiting: deque[tuple[Numbers, Callable[[], Array]]] = deque()
+        waiting: deque[tuple[Integers, Callable[[], Array]]] = deque()
         with self._pool() as pool:
             for files in pieces:
                 rows = np.concatenate([np.arange(self._starts[file], self._starts[file + 1]) for file in files])
@@ -285,7 +286,7 @@ class ImageFiles(Source):
         """Decode every image; return why those that cannot be cannot, by their place among all files."""
         found: dict[int, str] = {}
 
-        def look(files: Numbers) -> None:
+        def look(files: Integers) -> None:
             for file in files:
                 try:
                     self._decode(file)
@@ -316,7 +317,7 @@ class ImageFiles(Source):
             size = f"{rows * self._layout.row_bytes / 2**30:,.1f} GiB"
             raise DataError(explain("rows that fit in memory", size, "smaller images (--rows image:3x64x64)")) from None
 
-    def _parts(self, files: Numbers) -> list[Numbers]:
+    def _parts(self, files: Integers) -> list[Integers]:
         return [files[start : start + self._at_once] for start in range(0, len(files), self._at_once)]
 
     def _decode(self, file: int) -> Array:
@@ -330,7 +331,7 @@ class ImageFiles(Source):
             self._have[file] = True
         return pixels
 
-    def _begin(self, rows: Numbers, pool: ThreadPoolExecutor) -> Callable[[], Array]:
+    def _begin(self, rows: Integers, pool: ThreadPoolExecutor) -> Callable[[], Array]:
         """Start to decode a block; return what waits for it."""
         cache = self._cache
         if cache is not None and self.in_memory:
@@ -341,7 +342,7 @@ class ImageFiles(Source):
         wanted, firsts = np.unique(of[order], return_index=True)
         groups = dict(zip(wanted.tolist(), np.split(order, firsts[1:]), strict=True))
 
-        def fill(files: Numbers) -> None:
+        def fill(files: Integers) -> None:
             for file in files.tolist():
                 try:
                     decoded = self._decode(file)

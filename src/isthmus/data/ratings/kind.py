@@ -14,9 +14,10 @@ from isthmus.data.fit_encoding import EncodingFitter
 from isthmus.data.in_memory import ArrayRows
 from isthmus.data.kind import RowKind
 from isthmus.data.ratings.matrix import Densify, SparseRows, Summary, from_table
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.spec import RowsSpec
 from isthmus.schema import Schema
+from isthmus.typing import Array, Integers
 
 
 class RatingKind(RowKind):
@@ -38,7 +39,7 @@ class RatingKind(RowKind):
             return SparseRows(scipy.sparse.csr_array(source.values))
         return source
 
-    def fitter(self, source: Any, held: Numbers) -> EncodingFitter:
+    def fitter(self, source: Any, held: Integers) -> EncodingFitter:
         return RatingEncodingFitter(source, held)
 
     def restore(self, schema: Schema, preprocessing: str, state: Mapping[str, Array]) -> Encoding:
@@ -48,7 +49,7 @@ class RatingKind(RowKind):
 class RatingEncodingFitter(EncodingFitter):
     """Of ratings: their range, told from the entries of the training rows."""
 
-    def __init__(self, source: SparseRows, held: Numbers) -> None:
+    def __init__(self, source: SparseRows, held: Integers) -> None:
         rows = source.take(np.delete(np.arange(len(source)), held))
         self.summary, self.fitted = Summary.of([rows]), Densify.fit(rows)
         low, high = min(0.0, self.summary.low), max(0.0, self.summary.high)

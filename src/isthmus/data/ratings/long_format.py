@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse
 
-from isthmus.data.source import Array, Numbers
 from isthmus.errors import DataError, DataTypeError, explain, unknown_name
+from isthmus.typing import Array, Integers
 
 Id = int | str
 
@@ -144,7 +144,7 @@ def read_entries(
     return Entries(matrix, users, tuple(items), columns, dropped)
 
 
-def _coded(table: pa.Table, name: str) -> tuple[Numbers, tuple[Id, ...]]:
+def _coded(table: pa.Table, name: str) -> tuple[Integers, tuple[Id, ...]]:
     """Return the place of each row's id among the sorted ids `(rows,)`, and those ids."""
     column = table[name]
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
@@ -235,7 +235,7 @@ def _times(table: pa.Table, name: str) -> Array:
     return times
 
 
-def _placed(found: tuple[Id, ...], items: tuple[Id, ...], unknown: str) -> Numbers:
+def _placed(found: tuple[Id, ...], items: tuple[Id, ...], unknown: str) -> Integers:
     """Return for each found id its place among `items`, -1 for an unknown one; refuse those if asked to."""
     place = {item: number for number, item in enumerate(items)}
     if items and type(found[0]) is not type(items[0]):
@@ -251,8 +251,8 @@ def _placed(found: tuple[Id, ...], items: tuple[Id, ...], unknown: str) -> Numbe
 
 
 def _matrix(
-    rows: Numbers,
-    places: Numbers,
+    rows: Integers,
+    places: Integers,
     values: Array,
     times: Array | None,
     ids: tuple[tuple[Id, ...], tuple[Id, ...]],
@@ -284,7 +284,7 @@ def _matrix(
     return scipy.sparse.csr_array((values, keys % shape[1], pointers), shape=shape)
 
 
-def _joined(values: Array, starts: Numbers, duplicates: str) -> Array:
+def _joined(values: Array, starts: Integers, duplicates: str) -> Array:
     """Return one value for each run of `values`, which starts at `starts`."""
     if duplicates == "last":
         last: Array = values[np.append(starts[1:], len(values)) - 1]

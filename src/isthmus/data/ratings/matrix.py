@@ -16,9 +16,10 @@ import scipy.sparse
 
 from isthmus.data.encoding import Encoding
 from isthmus.data.ratings.long_format import Columns, Id, find_columns, read_entries
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.errors import ArtifactError, DataError, DataTypeError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array, Integers
 
 __all__ = ["Columns", "Densify", "SparseRows", "Summary", "from_table", "to_table"]
 
@@ -69,7 +70,7 @@ class SparseRows(Source):
     def __len__(self) -> int:
         return int(self.matrix.shape[0])
 
-    def take(self, rows: Numbers) -> Csr:
+    def take(self, rows: Integers) -> Csr:
         rows = np.asarray(rows)
         if rows.dtype.kind not in "iu" or (rows.size and not 0 <= rows.min() <= rows.max() < len(self)):
             raise DataError(explain(f"row numbers from 0 to {len(self) - 1}", f"{rows!r:.80}", "numbers in that range"))
@@ -318,7 +319,7 @@ def from_table(
     return SparseRows(found.matrix, users=found.users, items=found.items, columns=found.columns, dropped=found.dropped)
 
 
-def to_table(block: Any, source: SparseRows, rows: Sequence[int] | Numbers | None = None) -> pa.Table:
+def to_table(block: Any, source: SparseRows, rows: Sequence[int] | Integers | None = None) -> pa.Table:
     """Return ratings as a table of (user, item, value) with the outside ids, names and types of the source's own.
 
     Args:

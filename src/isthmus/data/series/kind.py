@@ -11,10 +11,11 @@ from isthmus.data.kind import RowKind, as_array, reshaped
 from isthmus.data.series.resample import resample
 from isthmus.data.series.series import from_files, from_long
 from isthmus.data.series.windows import SeriesWindows
-from isthmus.data.source import Array, Source
+from isthmus.data.source import Source
 from isthmus.data.spec import RowsSpec
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array
 
 
 class SeriesKind(RowKind):

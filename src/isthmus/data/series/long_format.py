@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from isthmus.data.source import Array, Numbers
 from isthmus.errors import DataError, explain, unknown_name
+from isthmus.typing import Array, Integers
 
 
 def check_columns(table: pa.Table, wanted: list[str]) -> None:
@@ -84,7 +84,7 @@ def _refuse_missing(what: str, name: str, missing: Array) -> None:
         raise DataError(f"column {name!r}: " + explain(f"a {what} in each row", got, "dropping those rows"))
 
 
-def groups_of(table: pa.Table, name: str | None) -> tuple[Numbers, list[str]]:
+def groups_of(table: pa.Table, name: str | None) -> tuple[Integers, list[str]]:
     """Return the number of the series of each row, and the names of the series by number."""
     if name is None:
         return np.zeros(table.num_rows, np.int64), ["series"]

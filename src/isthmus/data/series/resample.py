@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.series.series import Series, mean_by_step
-from isthmus.data.source import Array, Numbers
 from isthmus.errors import DataError, check_choice, explain, unknown_name
+from isthmus.typing import Array, Integers
 
 HOW = ("mean", "last", "linear")
 Step = float | str | datetime.timedelta
@@ -152,7 +152,7 @@ def _median(intervals: Array) -> Any:
     return np.sort(intervals)[(len(intervals) - 1) // 2]
 
 
-def _between(times: Array, places: Numbers, whole: Numbers) -> Array:
+def _between(times: Array, places: Integers, whole: Integers) -> Array:
     """Return the times of all places: those that were there, and evenly spaced ones between."""
     all_places = np.arange(places[-1] + 1)
     before = np.searchsorted(places, all_places, side="right") - 1
@@ -251,9 +251,9 @@ def _in_units(series: Series, step: int | float) -> tuple[Array, Any]:
     return times.astype(f"datetime64[{fine}]"), int(step) // _UNITS[fine]
 
 
-def _bins(numbers: Array, width: Any) -> Numbers:
+def _bins(numbers: Array, width: Any) -> Integers:
     if numbers.dtype.kind == "i":
-        whole: Numbers = numbers // width
+        whole: Integers = numbers // width
         return whole
     shares = numbers / width
     if not np.abs(shares).max() < 2**53:
@@ -262,11 +262,11 @@ def _bins(numbers: Array, width: Any) -> Numbers:
         )
     near = np.rint(shares)
     # 0.3 / 0.1 is a little less than 3.
-    bins: Numbers = np.where(np.abs(shares - near) < 1e-6, near, np.floor(shares)).astype(np.int64)
+    bins: Integers = np.where(np.abs(shares - near) < 1e-6, near, np.floor(shares)).astype(np.int64)
     return bins
 
 
-def _last(values: Array, bins: Numbers, size: int) -> Array:
+def _last(values: Array, bins: Integers, size: int) -> Array:
     last = np.full((size, values.shape[1]), np.nan, values.dtype)
     for channel in range(values.shape[1]):
         seen = np.flatnonzero(~np.isnan(values[:, channel]))

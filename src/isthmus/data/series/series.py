@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from isthmus.data.arrays import READERS
 from isthmus.data.series.long_format import check_columns, float_of, groups_of, numbers_of, times_of
-from isthmus.data.source import Array, Numbers
 from isthmus.errors import DataError, check_choice, explain
+from isthmus.typing import Array, Integers
 
 DUPLICATES = ("refuse", "mean", "first", "last")
 # What a time may be counted in: others are turned into one of these.
@@ -36,8 +36,8 @@ class Origin:
     """
 
     keys: pa.Table
-    rows: Numbers
-    steps: Numbers
+    rows: Integers
+    steps: Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,8 +241,8 @@ def _check_times(name: str, times: Array, steps: int) -> Array:
 
 
 def _merge(
-    name: str, values: Array, times: Array | None, rows: Numbers, duplicates: str
-) -> tuple[Array, Array | None, Numbers]:
+    name: str, values: Array, times: Array | None, rows: Integers, duplicates: str
+) -> tuple[Array, Array | None, Integers]:
     """Return values and times with one step for each time, and the step of each row."""
     rows_of_step = np.arange(len(rows))
     if times is None or (times[1:] != times[:-1]).all():
@@ -264,7 +264,7 @@ def _merge(
     return mean_by_step(values, steps, len(first)), times[first], steps
 
 
-def mean_by_step(values: Array, steps: Numbers, size: int) -> Array:
+def mean_by_step(values: Array, steps: Integers, size: int) -> Array:
     """Return the mean `(size, C)` of the values `(N, C)` that were observed in each step; NaN where none was.
 
     >>> mean_by_step(np.array([[1.0], [3.0], [np.nan]]), np.array([0, 0, 1]), 2).tolist()

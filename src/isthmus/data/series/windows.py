@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from isthmus.data.series.resample import insert_gaps
 from isthmus.data.series.series import Origin, Series
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.errors import DataError, check_choice, check_integer, explain
 from isthmus.seeds import derive
+from isthmus.typing import Array, Integers
 
 # Series of which whole ones are held out, and rows that are too few to hold any out.
 _SEVERAL, _FEWEST_ROWS = 5, 4
@@ -97,16 +98,16 @@ class SeriesWindows(Source):
         return int(self._rows[-1])
 
     @property
-    def starts(self) -> Numbers:
+    def starts(self) -> Integers:
         """The series number and the first step of each row: `(rows, 2)`."""
         return np.stack(self._locate(np.arange(len(self))), axis=1)
 
     @property
-    def lengths(self) -> Numbers:
+    def lengths(self) -> Integers:
         """The steps of each series."""
         return self._sizes
 
-    def take(self, rows: Numbers) -> Array:
+    def take(self, rows: Integers) -> Array:
         rows = np.asarray(rows)
         outside = (rows < 0) | (rows >= len(self))
         if outside.any():
@@ -127,7 +128,7 @@ class SeriesWindows(Source):
     def width(self) -> int:
         return self.length * len(self.channels)
 
-    def held_out(self, fraction: float, seed: int) -> Numbers:
+    def held_out(self, fraction: float, seed: int) -> Integers:
         """Return the rows that validate a model: of several series whole ones, else the end of each.
 
         Windows overlap, so that rows drawn from all of them would validate what was trained on.
@@ -221,7 +222,7 @@ class SeriesWindows(Source):
             yield rows, base + start, self.stride, min(self.length, size)
             first += rows
 
-    def _locate(self, rows: Numbers) -> tuple[Numbers, Numbers]:
+    def _locate(self, rows: Integers) -> tuple[Integers, Integers]:
         series = np.searchsorted(self._rows, rows, side="right") - 1
         latest = np.maximum(self._sizes[series] - self.length, 0)
         return series, np.minimum((rows - self._rows[series]) * self.stride, latest)
@@ -369,7 +370,7 @@ def to_long(values: Sequence[Any], source: SeriesWindows | Sequence[Series], nam
     arrays = [np.asarray(one) for one in values]
     _check_values(arrays, series)
     names = (name,) if arrays[0].ndim == 1 else series[0].channels
-    tables: dict[int, tuple[pa.Table, list[Numbers], list[Array]]] = {}
+    tables: dict[int, tuple[pa.Table, list[Integers], list[Array]]] = {}
     for one, array in zip(series, arrays, strict=True):
         origin = one.origin or _own_origin(one)
         _, rows, parts = tables.setdefault(id(origin.keys), (origin.keys, [], []))
@@ -402,7 +403,7 @@ def _own_origin(series: Series) -> Origin:
     return Origin(pa.table(keys), steps, steps)
 
 
-def _beside(keys: pa.Table, rows: Numbers, values: Array, names: Sequence[str]) -> pa.Table:
+def _beside(keys: pa.Table, rows: Integers, values: Array, names: Sequence[str]) -> pa.Table:
     """Return the rows of `keys` that have a value, in their own order, with the values beside them."""
     for name in names:
         if name in keys.column_names:

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from isthmus.data.tables.statistics import Doubles, Numbers
+from isthmus.data.tables.statistics import RunningStatistics
 from isthmus.errors import DataError, RecipeError, check_choice, explain, unknown_name
 from isthmus.schema import COLUMN_KINDS, Column, Value
+from isthmus.typing import Doubles
 
 SCALES = ("standard", "robust", "quantile", "log", "unit", "none")
 # A column with more different texts than this is no column of categories; the rarest of more than the second number
@@ -33,7 +34,7 @@ _NORMAL_RANGE = 1.349
 
 
 @dataclass
-class Facts:
+class ColumnStatistics:
     """What one pass tells of a column."""
 
     name: str
@@ -42,13 +43,13 @@ class Facts:
     missing: int = 0
     left: int = 0
     left_missing: int = 0
-    numbers: Numbers = field(default_factory=Numbers)
+    numbers: RunningStatistics = field(default_factory=RunningStatistics)
     texts: Counter[Value] = field(default_factory=Counter)
     steps: list[float] = field(default_factory=list)
 
 
 class Statistics:
-    """Facts of all columns of a table, taken in block by block.
+    """ColumnStatistics of all columns of a table, taken in block by block.
 
     Args:
         schema: the Arrow schema.
@@ -57,7 +58,8 @@ class Statistics:
 
     def __init__(self, schema: pa.Schema, kinds: Mapping[str, str]) -> None:
         self.facts = [
-            Facts(name, kind, steps=_steps(kind)) for name, kind in zip(schema.names, schema.types, strict=True)
+            ColumnStatistics(name, kind, steps=_steps(kind))
+            for name, kind in zip(schema.names, schema.types, strict=True)
         ]
         self.kinds = kinds
         self._scaled: list[Column] | None = None
@@ -217,7 +219,7 @@ def _steps(kind: pa.DataType) -> list[float]:
     return [step for step in (*steps, unit / 1e3, unit / 1e6) if step > 1] + [1.0]
 
 
-def _count_texts(facts: Facts, column: pa.ChunkedArray, stated: str | None) -> None:
+def _count_texts(facts: ColumnStatistics, column: pa.ChunkedArray, stated: str | None) -> None:
     counted = labels_of(column).value_counts()
     for value, count in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
         if value is None:
@@ -237,7 +239,7 @@ def _plain(value: Any, name: str) -> Value:
     raise DataError(f"column {name!r}: " + explain("categories that are texts or numbers", f"{value!r:.60}", advice))
 
 
-def _identifier(facts: Facts, stated: str | None, rows: int) -> str:
+def _identifier(facts: ColumnStatistics, stated: str | None, rows: int) -> str:
     advice = f"leaving it out (--drop {shlex.quote(facts.name)})"
     if not stated:
         categorical = shlex.quote(f"{facts.name}:categorical")
@@ -246,7 +248,7 @@ def _identifier(facts: Facts, stated: str | None, rows: int) -> str:
     return f"column {facts.name!r}: " + explain("categories", got, advice)
 
 
-def _column(facts: Facts, stated: str | None) -> Column:
+def _column(facts: ColumnStatistics, stated: str | None) -> Column:
     rows = facts.rows + facts.left
     share = (facts.missing + facts.left_missing) / rows if rows else 0.0
     kind = str(facts.type)
@@ -267,7 +269,7 @@ def _column(facts: Facts, stated: str | None) -> Column:
     return column
 
 
-def _check_stated(facts: Facts, stated: str, *, temporal: bool) -> None:
+def _check_stated(facts: ColumnStatistics, stated: str, *, temporal: bool) -> None:
     """Refuse a kind that a column is told to be and cannot be."""
     numbers, where, instead = facts.numbers, f"column {facts.name!r}: ", f"--column {facts.name}:"
     found = f"values from {numbers.low:g} to {numbers.high:g}" + ("" if numbers.whole else ", not all of them whole")
@@ -282,7 +284,7 @@ def _check_stated(facts: Facts, stated: str, *, temporal: bool) -> None:
         raise DataError(where + explain("whole numbers from 0, to be a count", found, instead + "numeric"))
 
 
-def _categories(facts: Facts, missing: float, stated: str | None) -> Column:
+def _categories(facts: ColumnStatistics, missing: float, stated: str | None) -> Column:
     if stated not in (None, "categorical"):
         got, advice = f"texts such as {next(iter(facts.texts))!r:.60}", f"--column {facts.name}:categorical"
         what = "points in time" if stated == "date" else "numbers"
@@ -297,7 +299,7 @@ def _categories(facts: Facts, missing: float, stated: str | None) -> Column:
     return Column(facts.name, "categorical", str(facts.type), missing=missing, values=values, rare=max(0.0, rare))
 
 
-def _scale(column: Column, numbers: Numbers, scaling: str) -> Column:
+def _scale(column: Column, numbers: RunningStatistics, scaling: str) -> Column:
     if column.kind not in ("numeric", "count", "date"):
         return column
     constant = column.low == column.high

@@ -24,9 +24,7 @@ from isthmus.data.tables.columns import (
 )
 from isthmus.errors import ArtifactError, DataError, explain
 from isthmus.schema import Column, Schema
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Array, Doubles
 
 # Columns that a message names.
 _SHOWN = 6

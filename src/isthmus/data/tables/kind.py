@@ -15,12 +15,13 @@ from isthmus.data.encoding import Encoding
 from isthmus.data.fit_encoding import ROWS_AT_A_TIME, EncodingFitter
 from isthmus.data.in_memory import ArrayRows, TableRows
 from isthmus.data.kind import RowKind
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.spec import RowsSpec
 from isthmus.data.tables.columns import Statistics, is_number
 from isthmus.data.tables.encoding import TableEncoding, check_table
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array, Integers
 
 
 class TableKind(RowKind):
@@ -54,7 +55,7 @@ class TableKind(RowKind):
     def check(self, source: Any, schema: Schema) -> None:
         check_table(schema, source.schema)
 
-    def fitter(self, source: Any, held: Numbers) -> EncodingFitter:
+    def fitter(self, source: Any, held: Integers) -> EncodingFitter:
         return TableEncodingFitter(source, held)
 
     def restore(self, schema: Schema, preprocessing: str, state: Mapping[str, Array]) -> Encoding:
@@ -64,7 +65,7 @@ class TableKind(RowKind):
 class TableEncodingFitter(EncodingFitter):
     """Of a table: what each column is, told from the training rows."""
 
-    def __init__(self, source: Any, held: Numbers) -> None:
+    def __init__(self, source: Any, held: Integers) -> None:
         self.stated = source.stated
         self.statistics = Statistics(source.schema, source.stated.kinds)
         parts = []

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from isthmus.data.files.readers import is_index
-from isthmus.data.source import Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.tables.dataframes import without_null_labels
 from isthmus.errors import DataError, MissingPackageError, explain, reason_of
 from isthmus.seeds import derive
+from isthmus.typing import Integers
 
 # Rows that are read at a time.
 _CHUNK = 1 << 14
@@ -166,7 +167,7 @@ class DatasetRows(Source):
         if rows:
             yield pa.Table.from_batches(waiting)
 
-    def take(self, rows: Numbers) -> pa.Table:
+    def take(self, rows: Integers) -> pa.Table:
         found = []
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
@@ -182,7 +183,7 @@ class DatasetRows(Source):
         table = pa.Table.from_batches(found, self.schema)
         return table.take(pa.array(np.argsort(order, kind="stable")))
 
-    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Numbers, pa.Table]]:
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Integers, pa.Table]]:
         """Yield the pieces in an order that (seed, epoch) alone decides, each piece from its first row to its last."""
         for place in np.random.default_rng(derive(seed, "pieces", epoch)).permutation(len(self.pieces)):
             piece = self.pieces[place]

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.typing import Doubles
+
 # Values kept of a column for its quantiles; between one and two times so many.
 _KEPT = 10_000
 # 2**64 over the golden ratio: the multiples of it, modulo 2**64, are spread as evenly as those of any number.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-
 
 @dataclass
-class Numbers:
+class RunningStatistics:
     """Count, extremes, moments and a spread-out sample of a column of numbers."""
 
     count: int = 0

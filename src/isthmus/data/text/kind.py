@@ -10,13 +10,14 @@ import pyarrow as pa
 from isthmus.data.encoding import Encoding
 from isthmus.data.fit_encoding import EncodingFitter
 from isthmus.data.kind import RowKind
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.spec import RowsSpec
 from isthmus.data.tables.columns import is_number
 from isthmus.data.text.tokens import OneHotTokens, TextLines
 from isthmus.data.text.vocabulary import Vocabulary
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
+from isthmus.typing import Array, Integers
 
 
 class TokenKind(RowKind):
@@ -38,7 +39,7 @@ class TokenKind(RowKind):
     def from_array(self, values: Array, spec: RowsSpec, like: Schema | None) -> Source:
         raise DataError(explain("texts for tokens", f"an array of {values.dtype}", "a .txt file, or a list of str"))
 
-    def fitter(self, source: Any, held: Numbers) -> EncodingFitter:
+    def fitter(self, source: Any, held: Integers) -> EncodingFitter:
         return TokenEncodingFitter(source, held)
 
     def restore(self, schema: Schema, preprocessing: str, state: Mapping[str, Array]) -> Encoding:
@@ -48,7 +49,7 @@ class TokenKind(RowKind):
 class TokenEncodingFitter(EncodingFitter):
     """Of text: the vocabulary says all."""
 
-    def __init__(self, source: TextLines, held: Numbers) -> None:
+    def __init__(self, source: TextLines, held: Integers) -> None:
         self.vocabulary = source.vocabulary
         shape = (source.vocabulary.length,)
         self.schema = Schema(

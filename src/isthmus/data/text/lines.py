@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from isthmus.data.source import Numbers
 from isthmus.errors import DataError, explain, unknown_name
+from isthmus.typing import Integers
 
 # The level that each kind of file is split at, unless another is asked for.
 FILES = {".txt": "character", ".smi": "smiles", ".smiles": "smiles"}
@@ -32,7 +32,7 @@ class Lines(list[str]):
     """
 
     def __init__(
-        self, lines: Iterable[str], file: str = "", numbers: Numbers | None = None, empty: int = 0, level: str = ""
+        self, lines: Iterable[str], file: str = "", numbers: Integers | None = None, empty: int = 0, level: str = ""
     ) -> None:
         super().__init__(lines)
         self.file, self.empty, self.level = file, empty, level or "character"
@@ -100,7 +100,7 @@ def _read_file(file: Path) -> Lines:
     if file.is_dir():
         raise DataError(explain("a file", f"the folder {str(file)!r}", "one of the files in it"))
     lines: list[str] = []
-    numbers: list[Numbers] = []
+    numbers: list[Integers] = []
     passed = 0
     for text in _decoded(file):
         given = text.split("\n")

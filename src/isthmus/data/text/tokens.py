@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from isthmus.data.encoding import Encoding
-from isthmus.data.source import Array, Numbers, Source
+from isthmus.data.source import Source
 from isthmus.data.text.lines import Lines, read_lines
 from isthmus.data.text.vocabulary import END, PADDING, Vocabulary, padded
 from isthmus.errors import DataError, explain
+from isthmus.typing import Array, Integers
 
 __all__ = ["Lines", "OneHotTokens", "TextLines", "Vocabulary", "read_lines"]
 
@@ -70,7 +71,7 @@ class TextLines(Source):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def take(self, rows: Numbers) -> Array:
+    def take(self, rows: Integers) -> Array:
         rows = np.asarray(rows, np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             got = f"from {rows.min()} to {rows.max()}"

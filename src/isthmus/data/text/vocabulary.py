@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.source import Array
 from isthmus.data.text.lines import LONGEST_LINE, place_of, texts_of
 from isthmus.errors import ArtifactError, DataError, explain, unknown_name
+from isthmus.typing import Array
 
 LEVELS = ("character", "word", "smiles")
 TOO_LONG = ("refuse", "cut", "skip")

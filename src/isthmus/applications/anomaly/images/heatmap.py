@@ -13,8 +13,7 @@ from isthmus.applications.anomaly.scores import Structure, View, wanted_of
 from isthmus.errors import DataError, RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.estimator.inference import Inference
 from isthmus.schema import Batch
-
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Doubles
 
 HEATS = ("squared", "structure")
 # Of a pixel's eight neighbours, those at the corners touch it too.

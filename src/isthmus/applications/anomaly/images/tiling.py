@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import DataError, check_integer, explain
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Array, Doubles
 
 # Bytes of patches that are cut at a time.
 _BLOCK_BYTES = 1 << 25

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from isthmus import presets
-from isthmus.applications.anomaly.series.window_scores import Doubles
 from isthmus.data.open import open_source
 from isthmus.data.series.series import Series
 from isthmus.data.series.windows import SeriesWindows, to_long
 from isthmus.data.spec import RowsSpec
 from isthmus.errors import DataError, explain
 from isthmus.recipe import Recipe
+from isthmus.typing import Doubles
 
 # Windows that are trained on, about, at the least: beyond, they begin some steps apart.
 _WINDOWS = 6000

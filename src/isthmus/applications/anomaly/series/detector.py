@@ -23,7 +23,7 @@ from isthmus.applications.anomaly.series.data import (
     training_windows,
 )
 from isthmus.applications.anomaly.series.intervals import AnomalyInterval, found_intervals, with_causes
-from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
+from isthmus.applications.anomaly.series.window_scores import WindowScore, growing
 from isthmus.applications.anomaly.thresholds import (
     KINDS,
     Threshold,
@@ -45,14 +45,13 @@ from isthmus.estimator.joint import fit_ensemble
 from isthmus.estimator.methods import seed_of
 from isthmus.recipe import Recipe
 from isthmus.seeds import derive
+from isthmus.typing import Doubles, Integers
 
 # The name in a folder's manifest, and the parameters in its settings.
 KIND = "series_detector"
 _SETTINGS = ("rows", "threshold", "alpha", "calibration", "calibration_fraction")
 # Steps that a stream takes at a time.
 _AT_A_TIME = 1024
-
-Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class SeriesDetector(OutlierMixin, BaseEstimator):

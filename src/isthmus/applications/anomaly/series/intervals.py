@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from isthmus.applications.anomaly.series.window_scores import Doubles, WindowScore, growing
+from isthmus.applications.anomaly.series.window_scores import WindowScore, growing
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.series import Series
 from isthmus.data.series.windows import SeriesWindows
+from isthmus.typing import Doubles
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from isthmus.applications.anomaly.page import anomalies, histogram
 from isthmus.applications.anomaly.series.intervals import AnomalyInterval, intervals_of, moment
 from isthmus.applications.anomaly.series.plots import as_bytes, over_time
 from isthmus.applications.anomaly.series.results import SeriesDetectionResult
-from isthmus.applications.anomaly.thresholds import Bits
 from isthmus.atomic import write_whole
 from isthmus.data.series.series import Series
 from isthmus.metrics.detection import auroc, average_precision, false_alarm_rate
 from isthmus.report import plots
 from isthmus.report.page import environment, making
+from isthmus.typing import Booleans
 
 # Series and channels of each that are drawn, and intervals that are listed.
 _SERIES, _CHANNELS, _LISTED = 20, 5, 100
@@ -104,7 +104,7 @@ def as_picture(found: SeriesDetectionResult, place: int, interval: AnomalyInterv
     return as_bytes(figure, form)
 
 
-def drawn(found: SeriesDetectionResult, truth: Bits | None) -> list[Drawn]:
+def drawn(found: SeriesDetectionResult, truth: Booleans | None) -> list[Drawn]:
     """Return a chart of each series, those with the most anomalous intervals first."""
     inside: dict[int, list[AnomalyInterval]] = {place: [] for place in range(len(found.steps))}
     for place, one in found.numbered:
@@ -142,7 +142,7 @@ def _line(number: int, one: AnomalyInterval) -> Line:
     return Line(number, one.series, moment(first), moment(last), steps, score, p, channels)
 
 
-def _by_step(found: SeriesDetectionResult, truth: Bits) -> list[Bits]:
+def _by_step(found: SeriesDetectionResult, truth: Booleans) -> list[Booleans]:
     """Return which steps of each series are anomalous by the labels of the rows."""
     result, first = [np.zeros(len(one), bool) for one in found.steps], 0
     tables: dict[int, int] = {}
@@ -160,7 +160,7 @@ def _by_step(found: SeriesDetectionResult, truth: Bits) -> list[Bits]:
     return result
 
 
-def evaluated(found: SeriesDetectionResult, truth: Bits) -> list[tuple[str, str, str]]:
+def evaluated(found: SeriesDetectionResult, truth: Booleans) -> list[tuple[str, str, str]]:
     """Return how good the alarms are, as (name, value, hint)."""
     table = found.table
     scores = np.asarray(table["anomaly_score"].to_numpy(zero_copy_only=False), np.float64)

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
-from isthmus.applications.anomaly.series.window_scores import Doubles
 from isthmus.data.series.series import Series
 from isthmus.report import plots
+from isthmus.typing import Doubles
 
 # Points of a line, at most: of more, the least and the greatest of each run are drawn.
 _POINTS = 2000

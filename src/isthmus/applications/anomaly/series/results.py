@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from isthmus.applications.anomaly.messages import percent
 from isthmus.applications.anomaly.series.detector import SeriesDetector
 from isthmus.applications.anomaly.series.intervals import AnomalyInterval, found_intervals, with_causes
-from isthmus.applications.anomaly.series.window_scores import Doubles
 from isthmus.applications.anomaly.thresholds import p_values
 from isthmus.data.files.writers import Writer
 from isthmus.data.series.series import Series
 from isthmus.data.series.windows import SeriesWindows, to_long
+from isthmus.typing import Doubles
 
 # Channels that are named for an interval, intervals that JSON holds in full, and lines that are written at a time.
 _CHANNELS, _LISTED, _LINES = 3, 1_000, 1 << 14

@@ -10,10 +10,9 @@ import numpy as np
 
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.windows import SeriesWindows, StepAverage
-from isthmus.estimator.inference import Floats, Inference
+from isthmus.estimator.inference import Inference
 from isthmus.schema import Batch
-
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from isthmus.typing import Doubles, Floats
 
 # A channel's typical error, in encoded units, counts as at least: a share of its mean error, since the median of a
 # channel that moves now and then is next to nothing; a share of the typical channel's; and this.
