@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import isthmus
+from isthmus.estimator.fitted import FittedModel
 from isthmus.estimator.methods import ModelMethods
 from isthmus.objectives import Likelihood
 from isthmus.training import Progress
@@ -48,10 +49,12 @@ def test_the_public_names_are_this_list() -> None:
 
 
 def test_the_verbs_of_the_estimator_are_this_list() -> None:
-    names = {*vars(isthmus.Autoencoder), *vars(ModelMethods)}
+    names = {*vars(isthmus.Autoencoder), *vars(ModelMethods), *vars(FittedModel)}
     own = {name for name in names if not name.startswith("_") and not name.endswith("_request")}
     assert {
         "corrupt",
+        "decode",
+        "encode",
         "health",
         "impute",
         "log_likelihood",
@@ -73,7 +76,7 @@ def test_the_verbs_of_the_estimator_are_this_list() -> None:
         "score_samples",
         "set_params",
         "transform",
-    } == own - set(isthmus.Autoencoder.__annotations__) - set(ModelMethods.__annotations__)
+    } == own - set(isthmus.Autoencoder.__annotations__) - set(FittedModel.__annotations__)
 
 
 def modules() -> list[str]:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isthmus.errors import ArtifactError, DataError, explain, unknown_name
+from isthmus.errors import ArtifactError, DataError, explain
 
-KINDS = ("vector", "table", "image", "series", "tokens", "ratings")
 COLUMN_KINDS = ("numeric", "count", "binary", "categorical", "date", "empty")
 Value = bool | int | float | str
 
@@ -277,14 +276,13 @@ class Schema:
     def from_dict(cls, data: dict[str, Any]) -> Schema:
         """Rebuild from `to_dict`; raise `ArtifactError` for anything else."""
         try:
-            if data["kind"] not in KINDS:
-                raise ArtifactError(unknown_name("kind of row", data["kind"], KINDS))
             stated = [column["name"] for column in data["columns"]] if "columns" in data else data["names"]
             names = tuple(map(str, stated)) if stated else None
             shape = tuple(int(size) for size in data["shape"])
             told = int(data["condition_dim"])
-            if not shape or min(shape) < 1 or told < 0 or (names and (len(names),) != shape):
-                raise ValueError(f"shape {shape}, {len(names or ())} names, condition_dim {told}")
+            wrong = not isinstance(data["kind"], str) or not shape or min(shape) < 1 or told < 0
+            if wrong or (names and (len(names),) != shape):
+                raise ValueError(f"{data['kind']!r:.20}, shape {shape}, {len(names or ())} names, condition_dim {told}")
             labels = _labels(data.get("condition_labels"), told)
             columns = tuple(Column.from_dict(column) for column in data["columns"]) if "columns" in data else None
             if (data["kind"] == "table") != (columns is not None) or (columns and (len(columns),) != shape):

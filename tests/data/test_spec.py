@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.data.spec import OPTIONS, RowsSpec
+from isthmus.data.kinds import ROW_KINDS
+from isthmus.data.spec import RowsSpec
 from isthmus.errors import RecipeError
 
 
@@ -20,13 +21,13 @@ def test_a_kind_is_written_as_it_was_read(text: str) -> None:
 
 
 @given(
-    st.sampled_from(sorted(OPTIONS)),
+    st.sampled_from(sorted(ROW_KINDS)),
     st.lists(st.integers(1, 999), max_size=3),
     st.dictionaries(st.integers(0, 9), st.text("abc: /.-", min_size=1), max_size=3),
 )
 def test_what_is_read_is_read_again(kind: str, sizes: list[int], values: dict[int, str]) -> None:
     sizes = [] if kind in ("table", "vector", "ratings") else sizes
-    names = OPTIONS[kind]
+    names = ROW_KINDS[kind].options
     options = {names[place % len(names)]: value.strip() or "a" for place, value in values.items()} if names else {}
     spec = RowsSpec(kind, tuple(sizes), options)
     assert RowsSpec.parse(str(spec)) == spec

@@ -31,12 +31,15 @@ class RowKind(ABC):
         name: in `Source.kind`, `Schema.kind` and ``--rows``.
         preprocessing: the only preprocessing of rows that are encoded in a way of their own; None for a choice of
             scalings.
-        shaped: whether the shape alone says that an array holds rows of a model, such as windows.
+        shaped: whether a row has a shape of its own: ``--rows`` takes sizes, and an array of a model's shape holds its
+            rows, such as windows.
+        options: what ``--rows`` takes beside the sizes.
     """
 
     name: ClassVar[str]
     preprocessing: ClassVar[str | None] = None
     shaped: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ()
 
     # ---- opening -------------------------------------------------------------------------------------------------
 

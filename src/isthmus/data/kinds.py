@@ -17,7 +17,7 @@ from isthmus.data.tables.columns import check_stated
 from isthmus.data.tables.kind import TableKind
 from isthmus.data.text.kind import TokenKind
 from isthmus.data.vectors import VectorKind
-from isthmus.errors import DataError, explain
+from isthmus.errors import ArtifactError, DataError, explain, unknown_name
 from isthmus.schema import Schema
 from isthmus.typing import Array, Integers
 
@@ -52,6 +52,8 @@ def encoding_fitter(source: Any, held: Integers = NONE) -> EncodingFitter:
 
 def encoding_of(schema: Schema, preprocessing: str, state: Mapping[str, Array]) -> Encoding:
     """Return the encoding of a saved model; raise `ArtifactError` if the state is not that of one."""
+    if schema.kind not in ROW_KINDS:
+        raise ArtifactError(unknown_name("kind of row", schema.kind, ROW_KINDS))
     return ROW_KINDS[schema.kind].restore(schema, preprocessing, state)
 
 

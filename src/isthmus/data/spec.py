@@ -8,15 +8,6 @@ from typing import Any
 
 from isthmus.errors import RecipeError, explain, unknown_name
 
-# The options of each kind; the sizes after its colon are stated apart.
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "table": (),
-    "vector": (),
-    "image": ("fit", "errors"),
-    "series": ("stride", "series", "time", "every", "how", "duplicates"),
-    "tokens": ("level", "most", "long"),
-    "ratings": ("user", "item", "value", "time", "duplicates", "unknown"),
-}
 EXAMPLES = "table, image:3x64x64, series:64, tokens or ratings"
 _FORM = re.compile(r"(?P<kind>[a-z]+)(?::(?P<sizes>\d+(?:x\d+)*))?(?P<options>(?:,[a-z]+=[^,]+)*)")
 
@@ -44,14 +35,15 @@ class RowsSpec:
             form = "a kind of row, with sizes and options as in KIND:AxB,option=value"
             raise RecipeError("rows: " + explain(form, repr(text), EXAMPLES))
         kind = found["kind"]
-        if kind not in OPTIONS:
-            raise RecipeError("rows: " + unknown_name("kind of row", kind, OPTIONS))
+        kinds = _kinds()
+        if kind not in kinds:
+            raise RecipeError("rows: " + unknown_name("kind of row", kind, kinds))
         options = dict(pair.split("=", 1) for pair in found["options"].split(",") if pair)
         for name in options:
-            if name not in OPTIONS[kind]:
-                raise RecipeError(f"rows={text}: " + unknown_name(f"option of {kind} row", name, OPTIONS[kind]))
+            if name not in kinds[kind].options:
+                raise RecipeError(f"rows={text}: " + unknown_name(f"option of {kind} row", name, kinds[kind].options))
         sizes = tuple(int(size) for size in found["sizes"].split("x")) if found["sizes"] else ()
-        if 0 in sizes or len(sizes) > 3 or (sizes and kind in ("table", "vector", "ratings")):
+        if 0 in sizes or len(sizes) > 3 or (sizes and not kinds[kind].shaped):
             raise RecipeError(f"rows={text}: " + explain("sizes of 1 or more where a kind has some", text, EXAMPLES))
         return cls(kind, sizes, options)
 
@@ -71,3 +63,10 @@ class RowsSpec:
     def chosen(self, **names: str) -> dict[str, Any]:
         """Return the stated ones of some options, by the name that a reader has for each."""
         return {reader: self.options[option] for option, reader in names.items() if option in self.options}
+
+
+def _kinds() -> Any:
+    """Return the table of kinds, each of which reads such texts."""
+    from isthmus.data.kinds import ROW_KINDS
+
+    return ROW_KINDS

@@ -9,24 +9,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import NotFittedError
 
 from isthmus.data.arrays import as_rows
-from isthmus.data.condition import as_condition
-from isthmus.data.encoded import EncodedRows
-from isthmus.data.encoding import Encoding
 from isthmus.data.files.writers import texts_of
-from isthmus.data.kinds import check_compatible
-from isthmus.data.open import open_source, warn_of
 from isthmus.data.series.windows import SeriesWindows
-from isthmus.data.tables.dataframes import like_frame
 from isthmus.data.tables.encoding import filled_in
 from isthmus.errors import DataError, RecipeError, check_integer, explain
-from isthmus.estimator.inference import Inference
+from isthmus.estimator.fitted import FittedModel
 from isthmus.estimator.results import collect, joined, types_given, windows_to_steps
 from isthmus.metrics.health import Health
-from isthmus.recipe import Recipe
-from isthmus.schema import Batch, Schema
+from isthmus.schema import Batch
 from isthmus.seeds import derive
 from isthmus.typing import Doubles, Floats
 
@@ -37,18 +29,13 @@ _HEALTH_ROWS = 5000
 File = str | Path | None
 
 
-class ModelMethods(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+class ModelMethods(FittedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The verbs of `isthmus.Autoencoder`, which has their examples.
 
     Rows are read block by block. What comes back is of the kind that was given: an array for an array, a frame of the
     same columns and types for a frame. With `out`, it is written to a file block by block instead, and the file's path
     is returned: .npy, .csv, .tsv, .parquet, .arrow or .jsonl, and .txt for rebuilt lines of text.
     """
-
-    recipe_: Recipe
-    schema_: Schema
-    encoding_: Encoding
-    composition_: Any
 
     def transform(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return the codes `(rows, latent_dim)`: the posterior mean of a variational model. Deterministic.
@@ -379,33 +366,6 @@ class ModelMethods(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return self.encoding_.inverse(x, self.schema_.float_dtype)
 
     # ---- inside ------------------------------------------------------------------------------------------------
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "composition_"):
-            raise NotFittedError("this Autoencoder is not fitted yet; try model.fit(X), or isthmus.load(path)")
-
-    def inference(self) -> Inference:
-        """Return the trained composition at work on encoded rows."""
-        self._check_fitted()
-        return Inference(self.recipe_, self.schema_, self.encoding_, self.composition_)
-
-    def encoded_rows(self, X: Any, condition: Any = None, *, alone: bool = False) -> EncodedRows:
-        """Return rows that are like the training rows, ready to be encoded; `alone` without their condition."""
-        self._check_fitted()
-        masks = self.recipe_.missing == "mask"
-        source = open_source(X, like=self.schema_, missing=masks)
-        check_compatible(source, self.schema_)
-        warn_of(source, X)
-        conditions = None if alone else self._encoded_condition(condition, len(source))
-        return EncodedRows(source, self.schema_, self.encoding_, conditions, masks)
-
-    def _encoded_condition(self, condition: Any, rows: int) -> Any:
-        return as_condition(condition, rows, self.schema_.condition_labels, self.schema_.condition_dim)
-
-    def _given_back(self, block: Any) -> Any:
-        """Return a block as the kind of frame that the model was fitted on."""
-        encoded = self.schema_.metadata or {}
-        return like_frame(block, encoded.get("frame")) if isinstance(block, pa.Table) else block
 
 
 def _count(where: str, value: Any, minimum: int = 1) -> int:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.files.writers import Texts, Writer
 from isthmus.data.in_memory import TableRows
-from isthmus.data.series.windows import SeriesWindows, StepAverage, to_long
+from isthmus.data.series.step_table import to_long
+from isthmus.data.series.windows import SeriesWindows, StepAverage
 from isthmus.data.tables.columns import missing_in
 from isthmus.data.tables.dataframes import frame_name, like_frame
 from isthmus.data.tables.encoding import type_of

@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import isthmus
 from isthmus import AnomalyDetector, Autoencoder, presets
 from isthmus.applications.anomaly.defaults import default_recipe
-from isthmus.applications.anomaly.scores import View
+from isthmus.applications.anomaly.views import View
 from isthmus.data import open as open_module
 from isthmus.data.open import open_source
 from isthmus.errors import ArtifactError, DataError, RecipeError

@@ -12,17 +12,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from isthmus import Autoencoder, presets
 from isthmus.applications.anomaly.ensemble import Ensemble, Scale
-from isthmus.applications.anomaly.scores import (
-    SCORES,
-    Score,
-    View,
-    default_score_types,
-    in_blocks,
-    score_types,
-    squared_errors,
-)
+from isthmus.applications.anomaly.scores import SCORES, Score, default_score_types, in_blocks, score_types
+from isthmus.applications.anomaly.views import View, squared_errors
 from isthmus.errors import ArtifactError, RecipeError
-from isthmus.estimator.inference import Inference
+from isthmus.estimator.inference import BLOCK, Inference
 from isthmus.estimator.joint import fit_ensemble
 from isthmus.schema import Batch
 
@@ -158,7 +151,7 @@ def test_products_have_one_shape() -> None:
         return block @ matrix
 
     np.testing.assert_allclose(in_blocks(rows, product), rows @ matrix, rtol=1e-9)
-    assert set(shapes) == {(256, 7)}
+    assert set(shapes) == {(BLOCK, 7)}
 
 
 def test_names_of_kinds() -> None:

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from isthmus.data.series.resample import gaps, insert_gaps, regular, resample
 from isthmus.data.series.series import Series, from_long
-from isthmus.data.series.windows import to_long
+from isthmus.data.series.step_table import to_long
 from isthmus.errors import DataError, RecipeError
 from tests.helpers import SHARED
 

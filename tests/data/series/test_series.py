@@ -15,7 +15,7 @@ from pyarrow import csv, parquet
 
 from isthmus.data.arrays import load_file
 from isthmus.data.series.series import Series, from_files, from_long, mean_by_step
-from isthmus.data.series.windows import to_long
+from isthmus.data.series.step_table import to_long
 from isthmus.errors import DataError, RecipeError
 from tests.helpers import SHARED
 

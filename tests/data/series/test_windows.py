@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from isthmus.data.series.series import Series, from_long
-from isthmus.data.series.windows import SeriesWindows, StepAverage, to_long
+from isthmus.data.series.step_table import to_long
+from isthmus.data.series.windows import SeriesWindows, StepAverage
 from isthmus.data.source import Source
 from isthmus.errors import DataError, RecipeError
 from tests.helpers import SHARED

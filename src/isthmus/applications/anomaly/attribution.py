@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from isthmus.applications.anomaly.scores import squared_errors
+from isthmus.applications.anomaly.views import squared_errors
 from isthmus.data.batches import take
 from isthmus.data.tables.encoding import TableEncoding, places
 from isthmus.estimator.inference import Inference

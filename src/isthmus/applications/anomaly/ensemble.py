@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.applications.anomaly.scores import SCORES, Score, View
+from isthmus.applications.anomaly.scores import SCORES, Score
+from isthmus.applications.anomaly.views import View
 from isthmus.errors import ArtifactError, RecipeError, check_integer
 from isthmus.estimator.inference import Inference
 from isthmus.schema import Batch

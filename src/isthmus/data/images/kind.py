@@ -18,6 +18,7 @@ class ImageKind(RowKind):
     """Rows of pixels `(channels, height, width)` or `(height, width)`."""
 
     shaped: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ("fit", "errors")
     name: ClassVar[str] = "image"
 
     def from_table(

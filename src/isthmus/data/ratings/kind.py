@@ -25,6 +25,7 @@ class RatingKind(RowKind):
 
     name: ClassVar[str] = "ratings"
     preprocessing: ClassVar[str | None] = "largest"
+    options: ClassVar[tuple[str, ...]] = ("user", "item", "value", "time", "duplicates", "unknown")
 
     def from_table(
         self, table: pa.Table, frame: Any, spec: RowsSpec | None, like: Schema | None, *, missing: bool

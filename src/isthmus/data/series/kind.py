@@ -22,6 +22,7 @@ class SeriesKind(RowKind):
     """Rows of steps and channels: windows of measurements in time, or arrays that are such rows already."""
 
     shaped: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ("stride", "series", "time", "every", "how", "duplicates")
     name: ClassVar[str] = "series"
 
     def from_table(

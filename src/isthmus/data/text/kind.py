@@ -24,6 +24,7 @@ class TokenKind(RowKind):
     """Rows of tokens: characters, words or SMILES symbols of a line of text."""
 
     shaped: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ("level", "most", "long")
     name: ClassVar[str] = "tokens"
     preprocessing: ClassVar[str | None] = "one_hot"
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import isthmus
 from isthmus import AnomalyDetector, Autoencoder, presets
 from isthmus.applications.anomaly.images.heatmap import Region, heat_maps, regions
-from isthmus.applications.anomaly.scores import Structure, View
+from isthmus.applications.anomaly.scores import Structure
+from isthmus.applications.anomaly.views import View
 from isthmus.errors import DataError, RecipeError
 from isthmus.metrics import ssim
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from isthmus.applications.anomaly.scores import Structure, View, wanted_of
+from isthmus.applications.anomaly.scores import Structure
+from isthmus.applications.anomaly.views import View, wanted_of
 from isthmus.errors import DataError, RecipeError, check_choice, check_integer, check_number, explain
 from isthmus.estimator.inference import Inference
 from isthmus.schema import Batch

@@ -11,7 +11,8 @@ import numpy as np
 from isthmus import presets
 from isthmus.data.open import open_source
 from isthmus.data.series.series import Series
-from isthmus.data.series.windows import SeriesWindows, to_long
+from isthmus.data.series.step_table import to_long
+from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.spec import RowsSpec
 from isthmus.errors import DataError, explain
 from isthmus.recipe import Recipe

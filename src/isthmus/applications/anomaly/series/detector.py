@@ -37,7 +37,8 @@ from isthmus.applications.anomaly.thresholds import (
 from isthmus.applications.contract import Description
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.series.series import Series
-from isthmus.data.series.windows import SeriesWindows, to_long
+from isthmus.data.series.step_table import to_long
+from isthmus.data.series.windows import SeriesWindows
 from isthmus.data.spec import RowsSpec
 from isthmus.errors import DataError, RecipeError, check_choice, check_integer, explain
 from isthmus.estimator.autoencoder import Autoencoder, as_recipe

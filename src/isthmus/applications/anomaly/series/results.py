@@ -17,7 +17,8 @@ from isthmus.applications.anomaly.series.intervals import AnomalyInterval, found
 from isthmus.applications.anomaly.thresholds import p_values
 from isthmus.data.files.writers import Writer
 from isthmus.data.series.series import Series
-from isthmus.data.series.windows import SeriesWindows, to_long
+from isthmus.data.series.step_table import to_long
+from isthmus.data.series.windows import SeriesWindows
 from isthmus.typing import Doubles
 
 # Channels that are named for an interval, intervals that JSON holds in full, and lines that are written at a time.
