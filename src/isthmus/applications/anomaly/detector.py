@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.exceptions import NotFittedError
 
 from isthmus.applications import folder
 from isthmus.applications.anomaly.attribution import ReferenceErrors
-from isthmus.applications.anomaly.calibration import calibration_rows, last_rows, training_rows
+from isthmus.applications.anomaly.base import Detector, open_once
+from isthmus.applications.anomaly.calibration import calibration_rows, training_rows
 from isthmus.applications.anomaly.contamination import most_anomalous, two_halves
 from isthmus.applications.anomaly.defaults import member_recipes
 from isthmus.applications.anomaly.description import describe_detector
@@ -22,10 +21,10 @@ from isthmus.applications.anomaly.drift import Drift, Reference, compare
 from isthmus.applications.anomaly.ensemble import Ensemble
 from isthmus.applications.anomaly.explanation import Explanation, explain_rows
 from isthmus.applications.anomaly.images.heatmap import heat_maps
+from isthmus.applications.anomaly.increment import learn_increment
 from isthmus.applications.anomaly.scores import score_types
 from isthmus.applications.anomaly.thresholds import (
     KINDS,
-    Threshold,
     check_level,
     false_discoveries,
     find_threshold,
@@ -36,16 +35,9 @@ from isthmus.applications.contract import Description
 from isthmus.data.arrays import check_values
 from isthmus.data.encoded import EncodedRows
 from isthmus.data.in_memory import ArrayRows
-from isthmus.data.open import open_source, warn_of
+from isthmus.data.open import open_source
 from isthmus.data.series.windows import SeriesWindows
-from isthmus.data.source import Source
-from isthmus.errors import (
-    DataError,
-    check_choice,
-    check_integer,
-    check_number,
-    explain,
-)
+from isthmus.errors import DataError, check_choice, check_integer, check_number, explain
 from isthmus.estimator.autoencoder import Autoencoder
 from isthmus.estimator.joint import fit_ensemble
 from isthmus.estimator.methods import seed_of
@@ -58,7 +50,7 @@ from isthmus.typing import Booleans, Doubles
 File = str | Path | None
 
 
-class AnomalyDetector(OutlierMixin, BaseEstimator):
+class AnomalyDetector(Detector):
     """Find rows that are unlike the training rows, which should be normal ones.
 
     Part of the rows are calibration rows, chosen before anything is fitted. Autoencoders learn the others; several
@@ -106,7 +98,6 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     estimators_: list[Autoencoder]
     ensemble_: Ensemble
     calibration_: Doubles
-    threshold_: Threshold
     reference_: Reference | None
     reference_errors_: ReferenceErrors
 
@@ -149,7 +140,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """
         self.check_settings()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
-        source = _opened(X)
+        source = open_once(X)
         kinds = score_types(self.scores, source.kind)
         calibration = calibration_rows(
             source, self.calibration_fraction, self._level, seed, self.training_contamination
@@ -225,30 +216,19 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """
         self.check_settings()
         seed = 0 if self.random_state is None else seed_of(self.random_state)
-        source = open_source(
-            X, like=self.estimators_[0].schema_ if hasattr(self, "estimators_") else None, missing=True
-        )
+        known = self.estimators_[0].schema_ if hasattr(self, "estimators_") else None
+        source = open_source(X, like=known, missing=True)
         if isinstance(source, SeriesWindows):
             raise DataError("partial_fit: " + explain("rows that do not overlap", "windows of series", "fit"))
         kinds = score_types(self.scores, source.kind)
         calls = getattr(self, "calls_", 0)
-        held = calibration_rows(
-            source, self.calibration_fraction, self._level, derive(seed, "call", calls), self.training_contamination
-        )
-        kept = np.delete(np.arange(len(source)), held)
-        told = (lambda rows: None) if condition is None else (lambda rows: np.asarray(condition)[rows])
+        drawn = derive(seed, "call", calls)
+        held = calibration_rows(source, self.calibration_fraction, self._level, drawn, self.training_contamination)
         members = getattr(self, "estimators_", None) or [
             Autoencoder(recipe) for recipe in member_recipes(self.recipe, self.n_estimators, source, held, seed)
         ]
-        for member in members:
-            member.partial_fit(source.take(kept), condition=told(kept))
-        recent = getattr(self, "_recent", ())
-        blocks = [
-            members[0].encoded_rows(source.take(rows), told(rows)).whole(np.arange(len(rows))) for rows in (kept, held)
-        ]
-        training, calibration = (
-            last_rows([*old, block]) for old, block in zip(recent or ((), ()), blocks, strict=True)
-        )
+        recent = getattr(self, "_recent", ((), ()))
+        training, calibration = learn_increment(members, source, held, condition, recent)
         self._become(members, kinds, training, seed)
         self._recent, self.calls_ = ((training,), (calibration,)), calls + 1
         self._calibrate(calibration)
@@ -259,12 +239,6 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return {name: value for name, value in state.items() if name != "_recent"}
 
     # ---- use ---------------------------------------------------------------------------------------------------
-
-    @property
-    def offset_(self) -> float:
-        """Minus the threshold on anomaly score, which `decision_function` subtracts."""
-        self._check_fitted()
-        return -self.threshold_.value
 
     def score_samples(self, X: Any, *, condition: Any = None, out: File = None, overwrite: bool = False) -> Any:
         """Return how normal each row is, `(rows,)`, float64: minus the anomaly score, about 0 for a typical row.
@@ -416,22 +390,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """
         return folder.restore(path, KIND, lambda stored: restored(cls(), stored))
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "threshold_"):
-            raise NotFittedError("this AnomalyDetector is not fitted yet; try detector.fit(X), or isthmus.load(path)")
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "threshold_")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True
         return tags
-
-
-def _opened(X: Any) -> Source:
-    """Return rows opened once for all that is done with them, with a warning of what they are read as."""
-    source = open_source(X, missing=True)
-    warn_of(source, X)
-    return source

@@ -8,10 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.exceptions import NotFittedError
 
 from isthmus.applications import folder
+from isthmus.applications.anomaly.base import Detector
 from isthmus.applications.anomaly.description import describe_detector
 from isthmus.applications.anomaly.series.data import (
     as_steps,
@@ -55,7 +54,7 @@ _SETTINGS = ("rows", "threshold", "alpha", "calibration", "calibration_fraction"
 _AT_A_TIME = 1024
 
 
-class SeriesDetector(OutlierMixin, BaseEstimator):
+class SeriesDetector(Detector):
     """Find steps of series that are unlike those of the training series, which should be normal.
 
     Autoencoders learn windows. A window's anomaly score is the mean over channels of ``(e / q)^(1/4)``, e being the
@@ -113,7 +112,6 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
     score_: WindowScore
     calibration_: Doubles
     causal_calibration_: Doubles
-    threshold_: Threshold
     causal_threshold_: Threshold
     _recent: Doubles
     _stream: EncodedRows
@@ -219,12 +217,6 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         warn_of_few(self.causal_threshold_, "a larger alpha, calibration='halves', longer series, or threshold='pot'")
 
     # ---- use ---------------------------------------------------------------------------------------------------
-
-    @property
-    def offset_(self) -> float:
-        """Minus the threshold on anomaly score, which `decision_function` subtracts."""
-        self._check_fitted()
-        return -self.threshold_.value
 
     def score_samples(self, X: Any, *, causal: bool = False) -> Doubles:
         """Return how normal each step is, float64: minus its anomaly score, at most 0; about -1 is typical.
@@ -405,10 +397,3 @@ class SeriesDetector(OutlierMixin, BaseEstimator):
         found = p_values(self.causal_calibration_ if causal else self.calibration_, anomaly_scores)
         found[np.isnan(anomaly_scores)] = np.nan
         return found
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "estimators_"):
-            raise NotFittedError("this SeriesDetector is not fitted yet; try detector.fit(X), or isthmus.load(path)")
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "threshold_")
