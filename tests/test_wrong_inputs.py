@@ -222,7 +222,7 @@ RECIPES: dict[str, Wrong] = {
     "term twice": (
         lambda: Objective() + KL() + 2.0 * KL(),
         RecipeError,
-        "the term 'kl' stands twice; try one term with the sum",
+        "the term 'kl' is there twice; try one term with the sum",
     ),
     "weight below zero": (
         lambda: -1.0 * KL(),

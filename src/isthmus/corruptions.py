@@ -1,4 +1,4 @@
-"""What the encoder sees instead of x while it trains: the denoising autoencoder's noise.
+"""The encoder's input in place of x during training: the denoising autoencoder's noise.
 
 A corruption changes `batch.x` in preprocessed units (0 to 1 for images, standard deviations for other columns); what is
 to be rebuilt stays `batch.wanted`. Corruptions chain: ``Mask(0.3) >> GaussianNoise(0.1)``.
@@ -185,7 +185,7 @@ def _hide(batch: Batch, hidden: Tensor, count: str) -> Batch:
 
 @dataclass(frozen=True)
 class HidePatches(Corruption):
-    """Hide whole patches of an image, or spans of a series: the encoder is told by the mask that it does not see them.
+    """Hide whole patches of an image, or spans of a series: the mask informs the encoder that it does not see them.
 
     Of the n patches of a row of which anything was observed, ``round(rate * n)`` are hidden, at least one and at most
     all but one. A row with a single one keeps it.
@@ -265,7 +265,7 @@ class HidePatches(Corruption):
 
 @dataclass(frozen=True)
 class HideValues(Corruption):
-    """Hide single values, drawn independently, as if they were missing: the mask tells the encoder which.
+    """Hide single values, drawn independently, as if they were missing: the mask informs the encoder which.
 
     Args:
         rate: probability that a value is hidden, or a pair: then each row draws its own, uniformly between them.

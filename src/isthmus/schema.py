@@ -112,8 +112,8 @@ class Schema:
 
     `shape` is the shape of a row as the user gave it; `low` and `high` are the extremes of the training rows, `binary`
     and `whole` say that all their values are 0 or 1, and that all are whole numbers; `condition_labels` are the classes
-    of a model that is told labels, whose condition has one value for each. A table has its `columns`; `metadata` is how
-    rows of other kinds were read (windows, vocabulary, items), so that later ones are read alike.
+    of a model conditioned on labels, whose condition has one value for each. A table has its `columns`; `metadata` is
+    how rows of other kinds were read (windows, vocabulary, items), so that later ones are read alike.
 
     >>> import numpy as np
     >>> Schema.of(np.zeros((5, 28, 28), dtype="uint8")).describe()
@@ -352,7 +352,8 @@ class Batch:
         mask: `(rows, *shape)` booleans, True where `x` was observed; None if all of it was. It reaches the encoder,
             which sees zero (the mean of standardised columns) where nothing was observed, and the likelihood, which
             leaves those values out. Series of unequal lengths are padded, and the padding is masked the same way.
-        condition: `(rows, condition_dim)`, what encoder and decoder are both told; None for unconditional models.
+        condition: `(rows, condition_dim)`, what both encoder and decoder are conditioned on; None for unconditional
+            models.
         target: `(rows, *shape)`, what is to be rebuilt where that is not `x`; a decoder that is teacher-forced reads
             its own past from here.
         scored: `(rows, *shape)` booleans, set by a corruption that wants only these values to count in the loss, as a

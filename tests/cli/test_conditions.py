@@ -223,7 +223,7 @@ WRONG = [
     ("encode {}/told {}/x.npy -c {}/y.npy --out {}/o.npy", "expected a condition of 2 values a row, got 1"),
     ("encode {}/told {}/x.npy -c {}/kinds.csv --out {}/o.npy", "--condition: expected numbers, got '(cat|cow|dog)'"),
     ("encode {}/told {}/x.npy -c 1,nan --out {}/o.npy", "--condition: expected numbers, got NaN"),
-    ("encode {}/told {}/x.npy -c 1 --out {}/o.npy", "nor is it 2 numbers, parted by commas"),
+    ("encode {}/told {}/x.npy -c 1 --out {}/o.npy", "nor is it 2 numbers, separated by commas"),
     ("decode {}/digits {}/numbers.npy -c 7 --out {}/o.npy", "expected one of the labels 0, 1, 2, got '7'"),
     ("decode {}/digits {}/numbers.npy -c {}/short.npy --out {}/o.npy", "expected 40 conditions"),
     ("sample {}/digits --out {}/o.npy", "the model is conditional"),
@@ -237,7 +237,7 @@ WRONG = [
     ("encode {}/vae {}/holes.csv --out {}/o.npy", r"column '[abc]' has \d+ missing values"),
     (
         "report {}/kinds {}/plain.csv --out {}/r.html",
-        "a model without a condition, got .kinds., which is told 3",
+        "a model without a condition, got .kinds., which is conditioned on 3",
     ),
 ]
 

@@ -388,7 +388,7 @@ TEXTS: dict[str, tuple[str, bytes, str]] = {
     "latin-1 names": ("x.csv", "a,\xe9\n1,2\n".encode("latin1"), "line 1 .* got the byte 0xe9; try iconv"),
     "utf-16": ("x.csv", "a,b\n1,2\n".encode("utf-16"), "line 1 .* zero bytes, as in UTF-16; try iconv -f UTF-16"),
     "utf-16 without a mark": ("x.csv", "a,b\n1,2\n".encode("utf-16-le"), "line 1 .* zero bytes, as in UTF-16"),
-    "semicolons": ("x.csv", b"a;b\n1,5;2,5\n", "columns parted by commas, got semicolons"),
+    "semicolons": ("x.csv", b"a;b\n1,5;2,5\n", "columns separated by commas, got semicolons"),
     "names alone": ("x.csv", b"a,b\n", "the table has no rows"),
     "names alone, no newline": ("x.csv", b"a,b", "the table has no rows"),
     "a name twice": ("x.csv", b"a,a\n1,2\n", r"a name of its own for each column, got \['a'\] more than once"),

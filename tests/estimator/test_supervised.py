@@ -112,5 +112,5 @@ def test_what_cannot_be_learned_is_refused(base: Autoencoder) -> None:
     with pytest.raises(RecipeError, match="reconstruction_weight"):
         LatentClassifier(base, reconstruction_weight=-1.0).fit(X, Y)
     conditions = Autoencoder(RECIPE, random_state=0).fit(X, condition=Y)
-    with pytest.raises(RecipeError, match="told a condition"):
+    with pytest.raises(RecipeError, match="is conditional"):
         LatentClassifier(conditions).fit(X, Y)

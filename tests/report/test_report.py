@@ -273,7 +273,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
 def test_a_conditional_model_and_negative_noise_are_refused(tabled: Autoencoder, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(20, 3))
     model = Autoencoder(presets.autoencoder(**{**SMALL, "latent_dim": 2})).fit(x, condition=x[:, :1])
-    with pytest.raises(DataError, match="a model without a condition, got 'm', which is told 1 values"):
+    with pytest.raises(DataError, match="a model without a condition, got 'm', which is conditioned on 1 values"):
         write_report({"m": model}, x, tmp_path / "r.html")
     with pytest.raises(RecipeError, match="noise"):
         write_report({"m": tabled}, table(), tmp_path / "r.html", noise=-1.0)

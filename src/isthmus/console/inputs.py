@@ -61,7 +61,7 @@ def read_alike(model: Autoencoder, data: str, drop: Drop) -> Source:
 
 
 def read_with_condition(model: Autoencoder, data: str, drop: Drop, condition: str | None) -> tuple[Source, Any]:
-    """Return the rows that a model is to see, and what it is told beside them: by a file, a column, or one for all."""
+    """Return the rows that a model is to see, and their condition: by a file, a column, or one for all."""
     _check_condition(model, condition)
     if condition is None:
         return read_alike(model, data, drop), None
@@ -111,7 +111,7 @@ def read_condition_of(model: Autoencoder, condition: str | None, count: int | No
 
 
 def one_condition(model: Autoencoder, condition: str | None, count: int = 1) -> Any:
-    """Return the one condition of `count` rows, or None for a model that is told nothing."""
+    """Return the one condition of `count` rows, or None for an unconditional model."""
     _check_condition(model, condition)
     if condition is None:
         return None
@@ -194,13 +194,13 @@ def some_rows(source: Source, rows: Integers) -> Source:
 
 
 def _complete(source: Source) -> Source:
-    """Return the rows of series without holes, and say how many had some."""
+    """Return the rows of series without missing values, and say how many had some."""
     whole = ~np.concatenate([np.isnan(block).any((1, 2)) for block in source.blocks(1 << 12)])
     if whole.all():
         return source
     say(f"note: {int((~whole).sum())} of {len(source)} windows lack values and are left out")
     if not whole.any():
-        raise DataError(explain("windows without holes", "none", "shorter windows, --rows series:16"))
+        raise DataError(explain("windows without missing values", "none", "shorter windows, --rows series:16"))
     return some_rows(source, np.flatnonzero(whole))
 
 
@@ -256,7 +256,7 @@ def _known(model: Autoencoder) -> str:
     labels = model.schema_.condition_labels
     if labels is None:
         numbers = model.schema_.condition_dim
-        return f"{numbers} numbers, parted by commas" if numbers > 1 else "a number"
+        return f"{numbers} numbers, separated by commas" if numbers > 1 else "a number"
     return "one of the labels " + ", ".join(map(repr, labels[:20])) + (", ..." if len(labels) > 20 else "")
 
 

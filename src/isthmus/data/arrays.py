@@ -160,7 +160,7 @@ def read(path: str | Path, drop: tuple[str, ...] = (), *, missing: bool = False)
     Args:
         path: the file. An .npz with several arrays takes the name of one after a hash sign: ``images.npz#x_train``.
         drop: columns of a table to leave out.
-        missing: whether a table may have holes, which become NaN.
+        missing: whether a table may have missing values, which become NaN.
 
     Raises:
         DataError: if it is missing, empty, damaged, or of another kind.
@@ -204,7 +204,7 @@ def column_of(table: pa.Table, name: str, *, missing: bool = False) -> Array:
 
 
 def read_condition(path: str | Path) -> Array:
-    """Read what a conditional model is told: labels or numbers `(rows,)`, or numbers `(rows, values)`.
+    """Read the condition of a model: labels or numbers `(rows,)`, or numbers `(rows, values)`.
 
     Raises:
         DataError: as `read`, and for a label that is missing.

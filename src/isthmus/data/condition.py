@@ -1,4 +1,4 @@
-"""What a conditional model is told beside the row: numbers as they are, labels as one column for each class."""
+"""What a conditional model is given beside the row: numbers as they are, labels as one column for each class."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def labels_of(condition: Any) -> tuple[Label, ...] | None:
 
 
 def as_condition(condition: Any, rows: int, labels: tuple[Label, ...] | None, width: int) -> Singles | None:
-    """Return what the model is told, `(rows, width)`.
+    """Return the encoded condition, `(rows, width)`.
 
     Args:
         condition: labels `(rows,)`, one label for all rows, numbers `(rows, width)`, or None.
         rows: how many rows there are.
-        labels: the classes that the model knows, None if it is told numbers.
-        width: values that it is told for each row, 0 for an unconditional model.
+        labels: the classes that the model knows, None if the condition is numbers.
+        width: values of the condition of each row, 0 for an unconditional model.
 
     Raises:
         DataError: for anything else, and for a label that it does not know.

@@ -36,7 +36,7 @@ class EncodedRows:
         source: the rows.
         schema: what a row is.
         encoding: fitted.
-        told: what a conditional model is told, `(rows, values)`; None for an unconditional one.
+        conditions: of a conditional model, `(rows, values)`; None for an unconditional one.
         masks: whether missing values are left out; they are refused otherwise.
     """
 

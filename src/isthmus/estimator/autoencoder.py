@@ -135,7 +135,7 @@ class Autoencoder(ModelMethods, BaseEstimator):
         Args:
             X: an array `(rows, *shape)`, a data frame, a tensor, nested lists, a path, or what `isthmus.read` returned.
             y: ignored; it is there for scikit-learn.
-            condition: what encoder and decoder are told: labels `(rows,)` (integers or texts), of which each class
+            condition: the condition of encoder and decoder: labels `(rows,)` (integers or texts), of which each class
                 becomes a column, or numbers `(rows, values)`; None for an unconditional model.
             checkpoint: a folder for checkpoints; None for none.
             resume_from: a folder with a checkpoint to continue from; without one there, training starts anew. Further
@@ -212,7 +212,7 @@ class Autoencoder(ModelMethods, BaseEstimator):
         return self
 
     def _begin(self, X: Any, condition: Any) -> None:
-        """Become an initialised model that has seen no row."""
+        """Initialise the model without training it."""
         recipe = as_recipe(self.recipe).replace({"training.validation_fraction": 0.0})
         if self.random_state is not None:
             recipe = recipe.replace({"training.seed": seed_of(self.random_state)})

@@ -86,7 +86,7 @@ def fit_ensemble(
         recipes: which may differ in network, code, corruption and seed, the first of which decides all else.
         X: rows, as in `Autoencoder.fit`.
         condition: as in `Autoencoder.fit`.
-        aside: numbers of rows, in order, that nothing is fitted on.
+        excluded: numbers of rows, in order, that nothing is fitted on.
         verbose: whether training shows its progress.
 
     Raises:

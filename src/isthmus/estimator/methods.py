@@ -116,7 +116,7 @@ class ModelMethods(FittedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         A value is filled in by its expectation: for a variational model the average of ``E[x|z]`` over `samples` draws
         from q(z|x), weighted by ``p(x_observed|z) p(z) / q(z|x)``; for any other model the reconstruction. A category
         is filled in by the most probable one. `presets.imputer` is made for this, and can be fitted on the very rows
-        that have the holes.
+        that have the missing values.
 
         Raises:
             DataError: for rows unlike the training rows, and for a model that refuses missing values.
@@ -138,7 +138,7 @@ class ModelMethods(FittedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         that the likelihood cannot have, such as one outside [0, 1] for a cross-entropy, scores minus infinity.
 
         For a deterministic code this is ``log p(x | z(x))``. For a variational one it is the evidence lower bound,
-        ``E_q[log p(x|z)] - KL(q(z|x) || p(z))``, estimated with 16 antithetic draws that the row itself decides: the
+        ``E_q[log p(x|z)] - KL(q(z|x) || p(z))``, estimated with 16 antithetic draws seeded by the row itself: the
         same row has the same score at every call, alone or among others, and the errors of different rows are
         independent.
         """
@@ -200,7 +200,7 @@ class ModelMethods(FittedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         """Return ``log p(x)`` of each row, `(rows,)`, in nats, estimated by importance sampling.
 
         ``log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x)``, z_k drawn from q(z|x): a lower bound on average, which rises to
-        the likelihood with K. The row itself decides the draws, as in `score_samples`.
+        the likelihood with K. The draws are seeded by the row, as in `score_samples`.
 
         Args:
             X: rows, as in `fit`.
@@ -272,7 +272,7 @@ class ModelMethods(FittedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         return rows.reshape(len(first), steps, *self.schema_.shape)
 
     def _codes(self, X: Any, condition: Any = None) -> Floats:
-        """Return `transform` as an array, whatever `set_output` was told."""
+        """Return `transform` as an array, whatever `set_output` says."""
         inference = self.inference()
         return np.concatenate([inference.codes(batch) for batch in self.encoded_rows(X, condition).batches()])
 

@@ -82,9 +82,9 @@ def prepare(X: Any, recipe: Recipe, condition: Any = None, excluded: Integers = 
     Args:
         X: what `open_source` takes.
         recipe: what is to be trained.
-        condition: what a conditional model is told.
-        aside: numbers of rows, in order, that nothing is fitted on: not the scaling, not the weights, and no epoch is
-            chosen by them.
+        condition: of a conditional model.
+        excluded: numbers of rows, in order, that nothing is fitted on: not the scaling, not the weights, and no epoch
+            is chosen by them.
 
     Raises:
         RecipeError: for a recipe that does not fit the data.

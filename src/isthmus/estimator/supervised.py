@@ -212,7 +212,7 @@ class _LatentPredictor(BaseEstimator):
             recipe = given.recipe if isinstance(given, Autoencoder) else given
             base = Autoencoder(as_recipe(recipe), random_state=self.random_state, verbose=self.verbose).fit(X)
         if base.schema_.condition_dim:
-            raise RecipeError("the autoencoder is told a condition; try an unconditional one")
+            raise RecipeError("the autoencoder is conditional; try an unconditional one")
         return base
 
     def _seed(self) -> int:
@@ -338,7 +338,7 @@ class LatentRegressor(RegressorMixin, _LatentPredictor):
     """
 
     def _targets(self, y: Any, rows: int) -> tuple[np.ndarray[Any, Any], int]:
-        targets = np.array(y, dtype=np.float64)  # a copy: rows with holes lose all their targets below
+        targets = np.array(y, dtype=np.float64)  # a copy: rows with missing values lose all their targets below
         if targets.ndim not in (1, 2) or len(targets) != rows:
             raise DataError(explain(f"targets for {rows} rows", f"shape {targets.shape}", "y of shape (rows,)"))
         self._flat = targets.ndim == 1

@@ -353,5 +353,5 @@ def _some(seen: Tensor | None) -> Tensor | None:
 
 
 def _add(h: Tensor, layer: Linear | None, condition: Tensor | None) -> Tensor:
-    """Return tokens with what is told added to each."""
+    """Return tokens with the condition added to each."""
     return h if layer is None or condition is None else h + layer(condition).unsqueeze(1)

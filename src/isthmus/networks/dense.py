@@ -51,8 +51,8 @@ class Dense(NetworkSpec):
         spectral_norm: limit on the largest singular value of each decoder layer's weights (those of shortcuts left
             aside), by division after each step; None (null) for no limit. The value is a power iteration's, kept from
             step to step (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
-        sees_mask: whether the encoder is told which values are missing, one more input for each; without it, what is
-            missing looks to the encoder like a value at zero, the mean of a standardised column.
+        sees_mask: whether the encoder has the mask of missing values as input, one more input for each; without it,
+            what is missing looks to the encoder like a value at zero, the mean of a standardised column.
 
     Raises:
         RecipeError: for a value out of range.
@@ -267,7 +267,7 @@ class DenseNetwork(Network):
         return linear(batch.condition, layer.weight, None, self.training)
 
     def _encoder_shift(self, batch: Batch) -> Tensor | None:
-        """Return what the encoder's first layer is told beside the row: the condition, and what is missing."""
+        """Return what the encoder's first layer is given beside the row: the condition, and what is missing."""
         shift = self._shift(self.encoder_condition, batch)
         if self.encoder_mask is None or batch.mask is None:
             return shift

@@ -197,7 +197,7 @@ class Term(Settings, ABC):
     of the batch and not of a row.
 
     Attributes:
-        excludes: kinds of terms that may not stand beside this one, since they would count the same thing twice.
+        excludes: kinds of terms that may not be combined with this one, since they would count the same thing twice.
         samples: latents that the term needs for each row.
         minimum_batch: rows that a batch must have at least.
         layerwise: whether greedy pretraining applies it to every layer.
@@ -305,7 +305,7 @@ class Objective:
         for kind in kinds:
             if kinds.count(kind) > 1:
                 raise RecipeError(
-                    f"objective: the term {kind!r} stands twice; try one term with the sum of the weights"
+                    f"objective: the term {kind!r} is there twice; try one term with the sum of the weights"
                 )
         for weighted in self.terms:
             for kind in sorted(weighted.term.excludes & set(kinds)):

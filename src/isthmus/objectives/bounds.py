@@ -32,7 +32,7 @@ class ImportanceWeighted(Term):
     ``share = softmax(log w)``, in which the encoder's parameters move the density q no more, only the latents. It has
     the same expectation as the plain one, whose signal drowns in noise as K grows, and costs one backward pass more
     through the decoder's activations. It is added to this term's own gradient and to no other, so that any weight,
-    schedule and other term may stand beside it.
+    schedule and other term may be combined with it.
 
     Args:
         samples: K, the latents drawn for each row; the decoder computes all of them.

@@ -49,7 +49,7 @@ class Mixed(LikelihoodSpec):
             for whole rows, and must be stated here.
 
     Raises:
-        RecipeError: for anything else, and for a column that stands twice.
+        RecipeError: for anything else, and for a column that is named twice.
 
     Example:
         >>> from isthmus.objectives import Bernoulli, Normal

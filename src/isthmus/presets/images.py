@@ -47,7 +47,7 @@ def conv_denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None
 
     Args:
         latent_dim: width of the latent.
-        corruption: what the encoder sees; Gaussian noise of standard deviation 0.3 by default.
+        corruption: of the encoder's input; Gaussian noise of standard deviation 0.3 by default.
         **settings: see `isthmus.presets`.
 
     Example:

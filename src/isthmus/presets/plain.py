@@ -87,7 +87,7 @@ def denoising(latent_dim: LatentDim = "auto", corruption: Corruption | None = No
 
     Args:
         latent_dim: width of the latent.
-        corruption: what the encoder sees; Gaussian noise of standard deviation 0.3 by default.
+        corruption: of the encoder's input; Gaussian noise of standard deviation 0.3 by default.
         **settings: see `isthmus.presets`.
 
     Example:
@@ -111,8 +111,8 @@ def imputer(
     """Return the autoencoder that learns to fill in what is missing: values are hidden from it, which it must rebuild.
 
     For `Autoencoder.impute`, which then gives the expectation of a missing value, the best guess by squared error. The
-    encoder is told which values are missing; those that were hidden and those that were not count in the loss alike.
-    The code is wide, since hiding is what keeps the network from copying.
+    encoder has the mask of missing values as input; those that were hidden and those that were not count in the loss
+    alike. The code is wide, since hiding is what keeps the network from copying.
 
     Args:
         latent_dim: width of the latent.

@@ -63,7 +63,7 @@ def sparse(latent_dim: LatentDim = "auto", penalty: str = "l1", **settings: Any)
 
 
 def _dictionary(code: CodeSpec, *terms: WeightedTerm, settings: dict[str, Any], own: tuple[str, ...]) -> Recipe:
-    """Return a sparse dictionary: one linear layer on each side and, unless told otherwise, a linear squared error."""
+    """Return a sparse dictionary: one linear layer on each side and by default a linear squared error."""
     likelihood, network = SquaredError("linear"), _DICTIONARY
     return assemble(code, *terms, settings=settings, likelihood=likelihood, own=own, network=network)
 

@@ -184,7 +184,7 @@ def miwae(latent_dim: LatentDim = "auto", samples: int = 20, **settings: Any) ->
 
 
 def cvae(latent_dim: LatentDim = "auto", **settings: Any) -> Recipe:
-    """Return the conditional VAE: encoder and decoder are told a label or numbers. For samples of a chosen class.
+    """Return the conditional VAE: encoder and decoder are given a label or numbers. For samples of a chosen class.
 
     Fit it with ``Autoencoder(presets.cvae()).fit(X, condition=labels)`` and draw with ``sample(10, condition=label)``.
 

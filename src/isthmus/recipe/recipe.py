@@ -52,11 +52,11 @@ class Recipe(Settings):
     Args:
         network: how features are computed.
         code: what passes the bottleneck.
-        corruption: what the encoder sees instead of x in training; None for x itself.
+        corruption: of the encoder's input in training; None for x itself.
         objective: what is minimised.
         missing: "refuse" rows with missing values (NaN), or "mask" them: the encoder sees zero there and the
             likelihood leaves them out; "auto" masks where training rows of a table, series or text have some.
-        conditional: whether encoder and decoder must be told something beside the row, such as its class.
+        conditional: whether encoder and decoder need a condition beside the row, such as its class.
         preprocessing: "unit" (to [0, 1]), "standard" (mean 0, deviation 1 by column), "none"; "auto" is "unit" for
             8- and 16-bit integers and values in [0, 1], else "standard"; and "none" for a likelihood of counts,
             categories or mixed columns, which have their own units. For the numbers of a table also "robust" (median

@@ -110,7 +110,7 @@ def study(name: str, model: Autoencoder, values: Array) -> Evaluation:
     told = model.schema_.condition_dim if hasattr(model, "schema_") else 0
     if told:
         raise DataError(
-            explain("a model without a condition", f"{name!r}, which is told {told} values", "another model")
+            explain("a model without a condition", f"{name!r}, which is conditioned on {told} values", "another model")
         )
     codes, rebuilt = np.asarray(model.transform(values)), model.reconstruct(values)
     scaled = flat(model.encoding_.forward(values))

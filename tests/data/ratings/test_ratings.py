@@ -254,7 +254,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("column", "cells", "message"),
     [
-        ("user", [1, None, 3], "'user': .*1 holes, the first in row 1"),
+        ("user", [1, None, 3], "'user': .*1 missing values, the first in row 1"),
         ("item", ["a", "", "c"], "'item': .*the first in row 1"),
         ("item", [1.0, 2.0, 3.0], r"integers or texts, got double .such as 1.0."),
         ("item", [None, None, None], "integers or texts, got null"),
@@ -262,7 +262,11 @@ def test_two_columns_of_one_name_are_refused() -> None:
         ("rating", [1.0, float("nan"), 2.0], "'rating': .*the first in row 1"),
         ("rating", [1.0, float("-inf"), 2.0], "inf in row 1"),
         ("rating", ["good", "bad", "good"], r"numbers, got string .such as 'good'."),
-        ("rating", [1, 0, 0], "2 ratings of 0, the first in row 1, which cannot be told from no rating; try adding 1"),
+        (
+            "rating",
+            [1, 0, 0],
+            "2 ratings of 0, the first in row 1, which cannot be distinguished from no rating; try adding 1",
+        ),
         ("rating", [True, False, True], "1 ratings of 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tables that are text: rows parted by commas or tabs, and one JSON object on each line."""
+"""Tables that are text: rows separated by commas or tabs, and one JSON object on each line."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _check_first_line(first: bytes, file: Any, delimiter: str) -> None:
 
 
 def _semicolons(file: Any) -> DataError:
-    return DataError(explain("columns parted by commas", f"semicolons in {str(file)!r}", "saving it with commas"))
+    return DataError(explain("columns separated by commas", f"semicolons in {str(file)!r}", "saving it with commas"))
 
 
 def refuse_wrong_text(stream: Any, file: Any) -> None:
@@ -153,7 +153,7 @@ def _unequal(stream: Any, file: Any, delimiter: str, expected: int, got: int) ->
     except csv.Error:  # this reader parts the cells otherwise than Arrow, whose numbers stand
         pass
     cut = "; the file may end too early" if last and got < expected else ""
-    advice = "mending that line, or quoting cells that hold a delimiter"
+    advice = "correcting that line, or quoting cells that hold a delimiter"
     return DataError(f"{where}: " + explain(f"{expected} cell(s), as in the first line", f"{got}", advice) + cut)
 
 
@@ -264,13 +264,13 @@ def _refuse_wrong_object(stream: Any, file: Any) -> None:
         try:
             pairs = json.loads(text, object_pairs_hook=_Pairs) if text else _Pairs()
         except (ValueError, RecursionError) as error:
-            raise DataError(where + explain("a JSON object on each line", str(error), "mending that line")) from None
+            raise DataError(where + explain("a JSON object on each line", str(error), "correcting that line")) from None
         if not isinstance(pairs, _Pairs):
-            raise DataError(where + explain("a JSON object on each line", ascii(text[:40]), "mending that line"))
+            raise DataError(where + explain("a JSON object on each line", ascii(text[:40]), "correcting that line"))
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise DataError(where + explain("a value for each name", f"two for {twice!r}", "mending that line"))
+            raise DataError(where + explain("a value for each name", f"two for {twice!r}", "correcting that line"))
         for name, value in pairs:
             kind = _kind_of(value)
             if kind and kinds.setdefault(name, kind) != kind:

@@ -78,7 +78,7 @@ class NpyRows(Source):
             was, came = f"the {self.mark[0]} bytes of before", f"{now[0]} bytes now"
             raise DataError(
                 f"the file {str(self.path)!r} was changed while it was read: "
-                + explain(was, came, "a copy that nobody writes to")
+                + explain(was, came, "a copy that is never written to")
             )
 
     def take(self, rows: Integers) -> Array:

@@ -1,6 +1,6 @@
 """One image: its header, and its pixels in the shape and depth that a set of images has.
 
-Formats: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM and PGM, told by content. What a mode becomes:
+Formats: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM and PGM, recognised by content. What a mode becomes:
 
 | in the file | in the row |
 |---|---|

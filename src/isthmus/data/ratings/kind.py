@@ -48,7 +48,7 @@ class RatingKind(RowKind):
 
 
 class RatingEncodingFitter(EncodingFitter):
-    """Of ratings: their range, told from the entries of the training rows."""
+    """Of ratings: their range, from the entries of the training rows."""
 
     def __init__(self, source: SparseRows, held: Integers) -> None:
         rows = source.take(np.delete(np.arange(len(source)), held))

@@ -71,7 +71,7 @@ def find_columns(table: pa.Table, **given: str | None) -> Columns:
     """Return which column is what: as `given` (user, item, value, time), else by usual names, else by position.
 
     Raises:
-        DataError: for a name that is not there, and where it cannot be told which column is what.
+        DataError: for a name that is not there, and where it is not clear which column is what.
     """
     names = table.column_names
     if len(set(names)) < len(names):
@@ -176,7 +176,11 @@ def _check_holes(name: str, holes: Any) -> None:
     if len(where):
         raise DataError(
             f"column {name!r}: "
-            + explain("a value in each row", f"{len(where)} holes, the first in row {where[0]}", "dropping those rows")
+            + explain(
+                "a value in each row",
+                f"{len(where)} missing values, the first in row {where[0]}",
+                "dropping those rows",
+            )
         )
 
 
@@ -211,7 +215,7 @@ def _values(table: pa.Table, name: str | None) -> Array:
             raise DataError(f"column {name!r}: " + explain("finite ratings", f"inf in row {row}", "dropping that row"))
     zero = np.flatnonzero(values == 0)
     if len(zero):
-        got = f"{len(zero)} ratings of 0, the first in row {zero[0]}, which cannot be told from no rating"
+        got = f"{len(zero)} ratings of 0, the first in row {zero[0]}, which cannot be distinguished from no rating"
         raise DataError(
             f"column {name!r}: " + explain("ratings other than 0", got, "adding 1 to all, or dropping those rows")
         )
@@ -296,7 +300,7 @@ def _joined(values: Array, starts: Integers, duplicates: str) -> Array:
     small = values.dtype.kind in "iu" and values.dtype.itemsize < 8
     sums = np.add.reduceat(values.astype(np.int64 if small else values.dtype), starts)
     if not sums.all():
-        got = f"{int((sums == 0).sum())} that add up to 0, which cannot be told from no rating"
+        got = f"{int((sums == 0).sum())} that add up to 0, which cannot be distinguished from no rating"
         raise DataError(explain("ratings whose sums are not 0", got, 'duplicates="last" or "max"'))
     if not small:
         return np.asarray(sums)

@@ -35,7 +35,7 @@ class SparseRows(Source):
         users: the outside id of each row, all integers or all texts; None if rows have none but their number.
         items: the same for the columns.
         columns: names and types for the way back; see `to_table`.
-        dropped: number of entries that a reader left out, for who wants to know.
+        dropped: number of entries that a reader left out, for reports.
 
     Raises:
         DataError: for a matrix that is damaged, empty, or holds NaN or inf; for ids that are too few, mixed or twice.
@@ -289,7 +289,7 @@ def from_table(
     """Return the ratings of a table that has one rating in each row.
 
     Users and items come in the order of their ids: numbers by size, texts letter by letter. Other columns are passed
-    over. A rating of 0 is refused, since a sparse matrix cannot tell it from no rating.
+    over. A rating of 0 is refused, since a sparse matrix cannot distinguish it from no rating.
 
     Args:
         table: the ratings, in any order. Ids are integers or texts.
@@ -304,7 +304,7 @@ def from_table(
         unknown: whether items that are not among `items` are refused, or left out ("drop", counted in `dropped`).
 
     Raises:
-        DataError: for columns that are not found or not told apart, holes, zeros, and what is refused above.
+        DataError: for columns that are not found or ambiguous, missing values, zeros, and what is refused above.
 
     Example:
         >>> table = pa.table({"userId": [7, 7, 2], "movieId": ["b", "a", "a"], "rating": [4.0, 3.5, 5.0]})

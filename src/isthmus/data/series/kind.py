@@ -44,7 +44,7 @@ class SeriesKind(RowKind):
 
 
 def long_options(spec: RowsSpec | None, like: Schema | None, *names: str) -> dict[str, Any]:
-    """Return what the readers of series are told: stated names, and the channels of a model."""
+    """Return the options of the readers of series: stated names, and the channels of a model."""
     stated = {} if spec is None else spec.options
     found: dict[str, Any] = {name: stated.get(name) for name in names if name != "duplicates" or name in stated}
     return found | {"channels": like.metadata.get("channels") if like is not None and like.metadata else None}

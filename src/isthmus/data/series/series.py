@@ -236,7 +236,9 @@ def _check_times(name: str, times: Array, steps: int) -> Array:
         raise DataError(f"series {name!r}: " + explain("times that increase", got, "sorting the steps, or from_long"))
     if times.dtype.kind != "f" and int(times[-1].astype(np.int64)) - int(times[0].astype(np.int64)) >= 2**63:
         got = f"{times[0]} to {times[-1]}"
-        raise DataError(f"series {name!r}: " + explain("times whose distances 64 bits hold", got, "mending the first"))
+        raise DataError(
+            f"series {name!r}: " + explain("times whose distances 64 bits hold", got, "correcting the first")
+        )
     return times
 
 

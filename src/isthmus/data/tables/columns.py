@@ -1,4 +1,4 @@
-"""What the columns of a table are, told from one pass over its blocks."""
+"""Kinds, categories and scalings of a table's columns, from one pass over its blocks."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def _column(facts: ColumnStatistics, stated: str | None) -> Column:
 
 
 def _check_stated(facts: ColumnStatistics, stated: str, *, temporal: bool) -> None:
-    """Refuse a kind that a column is told to be and cannot be."""
+    """Refuse a stated kind that a column cannot have."""
     numbers, where, instead = facts.numbers, f"column {facts.name!r}: ", f"--column {facts.name}:"
     found = f"values from {numbers.low:g} to {numbers.high:g}" + ("" if numbers.whole else ", not all of them whole")
     if temporal and stated != "date":

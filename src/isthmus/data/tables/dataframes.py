@@ -17,7 +17,7 @@ def as_frame(data: Any) -> Any:
     """Return a frame in memory behind one interface, and anything else as it is.
 
     Raises:
-        DataError: for a name that stands twice.
+        DataError: for a duplicate name.
     """
     try:
         return nw.from_native(data, eager_only=True, pass_through=True)

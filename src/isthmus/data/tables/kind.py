@@ -63,7 +63,7 @@ class TableKind(RowKind):
 
 
 class TableEncodingFitter(EncodingFitter):
-    """Of a table: what each column is, told from the training rows."""
+    """Of a table: the kind of each column, from the training rows."""
 
     def __init__(self, source: Any, held: Integers) -> None:
         self.stated = source.stated

@@ -146,7 +146,7 @@ class DatasetRows(Source):
                 was, came = f"{mark[0]} bytes", f"{now[path][0]} bytes" if path in now else "nothing"
                 raise DataError(
                     f"the file {path!r} was changed while it was read: "
-                    + explain(f"the {was} of before", f"{came} now", "a copy that nobody writes to")
+                    + explain(f"the {was} of before", f"{came} now", "a copy that is never written to")
                 )
 
     def blocks(self, size: int) -> Iterator[pa.Table]:
@@ -209,7 +209,7 @@ class DatasetRows(Source):
             where = f"row {piece.start + rows}"
             raise DataError(
                 f"the file {piece.fragment.path!r} ends at {where}: "
-                + explain(f"{piece.rows} rows", f"{rows}", "a copy that nobody writes to")
+                + explain(f"{piece.rows} rows", f"{rows}", "a copy that is never written to")
             )
 
     def _parsed(self, piece: Piece) -> Iterator[pa.RecordBatch]:

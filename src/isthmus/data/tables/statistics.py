@@ -1,4 +1,4 @@
-"""What a column of numbers is like, told from one pass over its blocks."""
+"""Statistics of a column of numbers, from one pass over its blocks."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Lines(list[str]):
         file: name of their file, "" if they are from none.
         numbers: line number in the file of each line, from 1.
         empty: lines without a character other than white space, which were left out.
-        level: the level that `Vocabulary.fit` splits them at unless told.
+        level: the level that `Vocabulary.fit` splits them at unless stated.
     """
 
     def __init__(
