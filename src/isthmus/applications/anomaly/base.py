@@ -24,7 +24,8 @@ class Detector(OutlierMixin, BaseEstimator):
         return -self.threshold_.value
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "threshold_"):
+        # While it calibrates itself a detector has autoencoders and no threshold yet.
+        if not hasattr(self, "estimators_"):
             name = type(self).__name__
             raise NotFittedError(f"this {name} is not fitted yet; try detector.fit(X), or isthmus.load(path)")
 
