@@ -396,7 +396,7 @@ def test_presets_take_the_settings_that_people_type(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("wrong", ["latent_dims", "nonsense", "beta", "weight", "target", "corruption", "warmup_share"])
+@pytest.mark.parametrize("wrong", ["latent_dimm", "nonsense", "beta", "weight", "target", "corruption", "warmup_share"])
 def test_presets_refuse_settings_that_they_do_not_have(name: str, wrong: str) -> None:
     if wrong in inspect.signature(PRESETS[name]).parameters or (name, wrong) == ("sparse", "weight"):
         return
