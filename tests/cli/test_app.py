@@ -102,7 +102,7 @@ WRONG = [
     ("fit {}/table.npy --out {}/m --recipe vea", "there is no preset 'vea'; did you mean 'vae'"),
     ("fit {}/table.npy --out {}/m --recipe {}/bad.json", "is no JSON"),
     ("fit {}/table.npy --out {}/m --recipe {}/none.json", "cannot be read: No such file"),
-    ("fit {}/table.npy --out {}/m --set epochs=3", "'epochs': there is no setting 'epochs'"),
+    ("fit {}/table.npy --out {}/m --set epochz=3", "'epochz': there is no setting 'epochz'"),
     ("fit {}/table.npy --out {}/m --set training.epoch=3", "did you mean 'epochs'"),
     (
         "fit {}/table.npy --out {}/m --set training.epochs=0",

@@ -91,9 +91,9 @@ RECIPES: dict[str, Wrong] = {
         "cannot be read: Is a directory",
     ),
     "misspelt setting": (
-        lambda: presets.vae(latent_dims=3),
+        lambda: presets.vae(latent_dimm=3),
         RecipeError,
-        "no setting 'latent_dims'.*The settings are: activation",
+        "no setting 'latent_dimm'.*The settings are: activation",
     ),
     "misspelt near": (lambda: presets.vae(epoch=3), RecipeError, "no setting 'epoch'; did you mean 'epochs'"),
     "beta of a vae": (lambda: presets.vae(beta=3.0), RecipeError, "no setting 'beta'"),

@@ -249,7 +249,7 @@ WRONG = [
     ("detect fit {}/normal.parquet --out {}/m --threshold conform", "threshold: expected one of .*try 'conformal'"),
     ("detect fit {}/normal.parquet --out {}/m --scores recon", "there is no score 'recon'"),
     ("detect fit {}/normal.parquet --out {}/m --recipe denoisng", "no preset 'denoisng'; did you mean 'denoising'"),
-    ("detect fit {}/normal.parquet --out {}/m --set epochs=3", "there is no setting 'epochs'"),
+    ("detect fit {}/normal.parquet --out {}/m --set epochz=3", "there is no setting 'epochz'"),
     ("detect fit {}/normal.parquet --out {}/m --set epochs", "expected PATH=VALUE"),
     ("detect fit {}/normal.parquet --out {}/no/m", "there is no folder"),
     ("detect fit {}/normal.parquet --out .", "expected the name of a folder to make"),
