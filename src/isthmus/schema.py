@@ -217,10 +217,8 @@ class Schema:
     def describe(self) -> str:
         """Return one line for people."""
         if self.columns is not None:
-            kinds = Counter(column.kind for column in self.columns)
-            return (
-                f"rows of {len(self.columns)} columns (" + ", ".join(f"{n} {kind}" for kind, n in kinds.items()) + ")"
-            )
+            counts = Counter(column.kind for column in self.columns).items()
+            return f"rows of {len(self.columns)} columns ({', '.join(f'{n} {kind}' for kind, n in counts)})"
         shape = "x".join(map(str, self.shape))
         if self.kind == "tokens":
             return f"rows of {shape} tokens"
