@@ -90,3 +90,10 @@ def test_rows_of_the_model_are_taken_and_others_refused(kind: str) -> None:
     assert source.kind == kind
     with pytest.raises(DataError):
         check_compatible(open_source(others, like=schema), schema)
+
+
+def test_windows_in_memory_are_scaled_by_channel() -> None:
+    rows = RNG.normal(size=(50, 6, 2)) * [1.0, 100.0] + np.arange(6)[:, None]
+    fitter = encoding_fitter(open_source(rows, rows="series:6x2"))
+    scale = np.broadcast_to(fitter.encoding("standard")[0].state()["scale"], (6, 2))
+    assert np.ptp(scale, axis=0).max() == 0 and scale[0, 1] > 10 * scale[0, 0]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from isthmus.data.fit_encoding import EncodingFitter, StreamedEncodingFitter
 from isthmus.data.kind import RowKind, as_array, reshaped
 from isthmus.data.series.resample import resample
 from isthmus.data.series.series import from_files, from_long
@@ -15,7 +16,7 @@ from isthmus.data.source import Source
 from isthmus.data.spec import RowsSpec
 from isthmus.errors import DataError, explain
 from isthmus.schema import Schema
-from isthmus.typing import Array
+from isthmus.typing import Array, Integers
 
 
 class SeriesKind(RowKind):
@@ -41,6 +42,10 @@ class SeriesKind(RowKind):
         found = windows(from_files(["array"], lambda _: values), spec, like)
         found.like = values
         return found
+
+    def fitter(self, source: Any, held: Integers) -> EncodingFitter:
+        # Scaled by channel, whatever the step, also where the windows lie in memory.
+        return StreamedEncodingFitter(source, held)
 
 
 def long_options(spec: RowsSpec | None, like: Schema | None, *names: str) -> dict[str, Any]:
